@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fin_infra.settings import Settings
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """Look at settings, files, project and queue, and say what is wrong and what would help. Exit 1 if anything is.
+
+    Example: fin-infra doctor
+    """
+    from fin_infra.cli.output import put, put_json
+
+    found = list(_checks())
+    if as_json:
+        put_json([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in found])
+    else:
+        for name, ok, detail in found:
+            put(f"{'ok ' if ok else 'BAD'}  {name}: {detail}")
+    if not all(ok for _, ok, _ in found):
+        raise SystemExit(1)
+
+
+def _checks() -> Iterator[tuple[str, bool, str]]:
+    from fin_infra.settings import Settings
+
+    settings = Settings.load()
+    yield _check("project", lambda: _project(settings))
+    yield _check("store", lambda: _store(settings))
+    yield _check("vault", lambda: _vault(settings))
+    yield _check("queue", lambda: _queue(settings))
+    yield from _vendors(settings)
+
+
+def _check(name: str, look: Callable[[], tuple[bool, str]]) -> tuple[str, bool, str]:
+    from fin_infra.errors import FinInfraError
+
+    try:
+        ok, detail = look()
+    except FinInfraError as error:
+        return name, False, error.message
+    return name, ok, detail
+
+
+def _project(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.project import find_project
+
+    project = find_project(settings)
+    idle = set(project.jobs) - {schedule.rule.job for schedule in project.schedules}
+    detail = f"{project.root}: {len(project.jobs)} jobs, {len(project.schedules)} schedules"
+    return True, detail + (f"; no schedule runs {', '.join(sorted(idle))}" if idle else "")
+
+
+def _store(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.store import open_store
+
+    store = open_store(settings.store_url)
+    with store.reading() as sql:
+        verdict = sql.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    store.close()
+    if verdict != "ok":
+        return False, f"{settings.store_url} is damaged ({verdict}); restore it from a backup"
+    return True, f"{settings.store_url} is whole"
+
+
+def _vault(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.connections import Connections, open_vault
+    from fin_infra.errors import FinInfraError
+    from fin_infra.store import open_store
+
+    connections = Connections(open_store(settings.store_url), open_vault(settings))
+    bad = []
+    linked = [c for c in connections.all() if c.state != "disabled"]
+    for connection in linked:
+        try:
+            connections.secrets(connection)
+        except FinInfraError:
+            bad.append(connection.connection_id)
+    if bad:
+        return (
+            False,
+            f"secrets of {', '.join(bad)} cannot be read with the keys at hand; put the old key back or relink",
+        )
+    return True, f"{len(linked)} secrets can be read"
+
+
+def _queue(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.runtime import open_queue
+
+    queue = open_queue(settings)
+    stats = queue.stats()
+    queue.close()
+    detail = f"{stats.ready} ready, {stats.later} later, {stats.running} running, {stats.dead} dead"
+    return stats.dead == 0, detail + ("; see fin-infra jobs dead" if stats.dead else "")
+
+
+def _vendors(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    from fin_infra.providers import PROVIDERS, resolve
+
+    for name in PROVIDERS:
+        provider = resolve(name)
+
+        def look() -> tuple[bool, str]:
+            from fin_infra.runtime.http import client_certificate
+
+            shown = client_certificate(settings, provider) is not None  # noqa: B023 - called at once
+            return True, "client certificate set" if shown else "no client certificate: enough for the sandbox"
+
+        yield _check(f"provider {name}", look)

@@ -1,0 +1,135 @@
+"""Data to stdout, talk to stderr. Amounts are shown exactly, without idle zeros."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from fin_infra.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def put(text: str) -> None:
+    """A line of data."""
+    print(text)  # noqa: T201
+
+
+def put_json(value: object) -> None:
+    put(json.dumps(plain(value), ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: amounts as exact text, instants and dates as ISO 8601."""
+    match value:
+        case Decimal():
+            return amount(value)
+        case datetime():
+            return instant(value)
+        case date():
+            return value.isoformat()
+        case Mapping():
+            return {str(k): plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [plain(v) for v in value]
+        case _:
+            return value
+
+
+def amount(value: Decimal) -> str:
+    """`12.340000` → `12.34`, `100` → `100`; never an exponent."""
+    text = format(value, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text
+
+
+def instant(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
+    """An aligned table on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else 400, highlight=False, markup=False, emoji=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in header:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if cell is None else str(plain(cell)) for cell in row))
+    if terminal:
+        console.print(grid)
+        return
+    with console.capture() as captured:
+        console.print(grid)
+    put("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def put_frame(frame: pl.DataFrame, form: str) -> None:
+    """A frame as table, csv, ndjson or parquet. The table leaves out columns without a value; the others keep all."""
+    if form == "table":
+        shown = [name for name in frame.columns if frame.height == 0 or frame[name].null_count() < frame.height]
+        shown = [name for name in shown if name not in ("provider", "connection_id", "fetched_at", "run_id")] or shown
+        table(frame.select(shown).iter_rows(), shown)
+        say(f"{frame.height} rows; all columns: --format csv")
+    elif form == "csv":
+        import csv
+
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(frame.columns)
+        writer.writerows([("" if v is None else plain(v)) for v in row] for row in frame.iter_rows())
+    elif form == "ndjson":
+        for row in frame.iter_rows(named=True):
+            put_json(row)
+    elif form == "parquet":
+        if sys.stdout.isatty():
+            raise UsageError("parquet is binary: send it to a file, > rows.parquet")
+        frame.write_parquet(sys.stdout.buffer)
+    else:
+        raise UsageError(f"no format {form!r}; there are: table, csv, ndjson, parquet")
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """An instant from the command line; it needs a zone, `2026-11-24T12:00:00Z`."""
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no instant; write 2026-11-24T12:00:00Z") from None
+    if value.tzinfo is None:
+        raise UsageError(f"{option} {text!r} has no zone; write 2026-11-24T12:00:00Z or +01:00")
+    return value.astimezone(UTC)
+
+
+def calendar_day(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no date; write 2026-11-24") from None
+
+
+def quiet_logs(level: int = logging.WARNING) -> None:
+    """Our own warnings on stderr, one line each; those of libraries only when they are errors."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("fin_infra")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(level)
+    logging.getLogger("svc_infra").setLevel(logging.CRITICAL)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def read(
+    dataset: Annotated[str, typer.Argument(help="accounts, balances, transactions, runs, streams, …")],
+    tenant: Annotated[str | None, typer.Option("--tenant")] = None,
+    connection: Annotated[str | None, typer.Option("--connection", metavar="ID")] = None,
+    account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="May be repeated.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="DAY", help="From this day on.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Up to and with this day.")] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", metavar="INSTANT", help="As known at that moment.")] = None,
+    history: Annotated[bool, typer.Option("--history", help="All versions, with known_from and known_to.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=0)] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv, ndjson or parquet.")] = "table",
+) -> None:
+    """Print rows of a dataset: now, as they were known once, or in all versions.
+
+    Example: fin-infra read transactions --since 2026-11-01 --format csv
+    """
+    from fin_infra.cli.output import calendar_day, moment, put_frame
+    from fin_infra.reader import read as scan
+
+    rows = scan(
+        dataset, tenant=tenant, connection=connection, accounts=account, since=calendar_day(since, "--since"),
+        until=calendar_day(until, "--until"), as_of=moment(as_of, "--as-of"), history=history,
+    )  # fmt: skip
+    put_frame((rows if limit is None else rows.head(limit)).collect(), form)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from fin_infra.planning import Schedule
+
+app = typer.Typer(no_args_is_help=True, help="When things run.")
+
+
+@app.command("check")
+def check() -> None:
+    """Check schedules/*.yaml down to file and line. Exit 2 on any fault.
+
+    Example: fin-infra schedules check
+    """
+    from fin_infra.cli.output import put
+    from fin_infra.project import find_project
+    from fin_infra.settings import Settings
+
+    project = find_project(Settings.load())
+    for schedule in project.schedules:
+        put(f"{schedule.file}:{schedule.line}: {schedule.name}: {schedule.fingerprint}")
+
+
+@app.command("next")
+def next_(
+    at: Annotated[str | None, typer.Option("--at", metavar="INSTANT", help="Default: now.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many due times.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the next due times of every schedule and the streams it drives.
+
+    Example: fin-infra schedules next --at 2026-11-24T00:00:00Z --count 4
+    """
+    from datetime import UTC, datetime
+
+    from fin_infra.cli.output import moment, put_json, say, table
+    from fin_infra.project import find_project
+    from fin_infra.settings import Settings
+
+    settings = Settings.load()
+    start = moment(at, "--at") or datetime.now(UTC)
+    schedules = find_project(settings).schedules
+    streams = _streams(schedules)
+    rows: list[tuple[datetime, str, str, str]] = []
+    for schedule in schedules:
+        for stream in streams[schedule.name] or ["no connection yet"]:
+            due = start
+            for _ in range(count):
+                due = schedule.due_after(due, stream)
+                rows.append((due, schedule.name, schedule.rule.job, stream))
+    rows = sorted(rows)[:count]
+    header = ("due at", "schedule", "job", "stream")
+    if as_json:
+        put_json([dict(zip(("due_at", *header[1:]), row, strict=True)) for row in rows])
+    else:
+        table(rows, header)
+        say("a stream that is linked new, relinked or overdue runs at once, whatever its next due time")
+
+
+def _streams(schedules: list[Schedule]) -> dict[str, list[str]]:
+    """Which streams each schedule drives now."""
+    from fin_infra.connections import Connections, open_vault
+    from fin_infra.planning.planner import driven
+    from fin_infra.settings import Settings
+    from fin_infra.store import open_store
+
+    settings = Settings.load()
+    connections = Connections(open_store(settings.store_url), open_vault(settings)).all()
+    found: dict[str, list[str]] = {schedule.name: [] for schedule in schedules}
+    for connection in connections:
+        for schedule in schedules:
+            if connection.state == "active" and (lead := driven(schedule, connection.provider, connection.tenant_id)):
+                found[schedule.name].append(f"{connection.connection_id}/{lead}")
+    return found

@@ -1,0 +1,178 @@
+"""Connections: one credential at one provider for one tenant, its health, and where its secret lives."""
+
+from __future__ import annotations
+
+import json
+import secrets as entropy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Row, insert, select, update
+
+from fin_infra.connections.vault import Vault, open_vault
+from fin_infra.errors import UsageError
+from fin_infra.providers import resolve
+from fin_infra.providers.base import Provider
+from fin_infra.settings import Settings
+from fin_infra.store import Store, open_store
+from fin_infra.store.base import Now
+from fin_infra.store.opening import utc_now
+from fin_infra.store.sql import from_micros, micros
+from fin_infra.store.tables import CONNECTIONS, DUE, META, SECRETS
+
+TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One credential at one provider. `state`: active, reauth (the user must act) or disabled; `reason` says why."""
+
+    connection_id: str
+    tenant_id: str
+    provider: str
+    state: str
+    reason: str | None
+    generation: int
+    created_at: datetime
+
+
+class Connections:
+    """The connections of a store, and their secrets in its vault."""
+
+    def __init__(self, store: Store, vault: Vault, now: Now = utc_now) -> None:
+        self._store = store
+        self.vault = vault
+        self._now = now
+
+    def add(self, provider: Provider, secrets: Mapping[str, str], *, tenant: str) -> Connection:
+        """Links a credential. Raises `UsageError` naming a field that is missing or unknown."""
+        body = self._sealed(provider, secrets)
+        if not tenant.strip():
+            raise UsageError("a tenant needs a name: --tenant NAME")
+        connection_id = f"con_{entropy.token_hex(8)}"
+        now = micros(self._now())
+        with self._store.writing() as sql:
+            sql.execute(
+                insert(CONNECTIONS),
+                {
+                    "connection_id": connection_id, "tenant_id": tenant, "provider": provider.name, "state": "active",
+                    "generation": 1, "created_at": now, "updated_at": now,
+                },
+            )  # fmt: skip
+            sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": 1, "body": body})
+            _bump(sql)
+        return self.get(connection_id)
+
+    def relink(self, connection_id: str, secrets: Mapping[str, str]) -> Connection:
+        """A new credential for the same connection: active again, cursors start anew, rows stay."""
+        found = self.get(connection_id)
+        body = self._sealed(resolve(found.provider), secrets)
+        with self._store.writing() as sql:
+            generation = found.generation + 1
+            sql.execute(SECRETS.delete().where(SECRETS.c.connection_id == connection_id))
+            sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": generation, "body": body})
+            self._set(sql, connection_id, state="active", reason=None, generation=generation)
+            sql.execute(update(DUE).where(DUE.c.connection_id == connection_id).values(due_at=micros(self._now())))
+        return self.get(connection_id)
+
+    def get(self, connection_id: str) -> Connection:
+        """Raises `UsageError` when there is none of this id."""
+        with self._store.reading() as sql:
+            row = sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.connection_id == connection_id)).one_or_none()
+        if row is None:
+            raise UsageError(f"no connection {connection_id!r}; fin-infra connections ls shows them")
+        return _connection(row)
+
+    def all(self, *, provider: str | None = None, tenant: str | None = None) -> list[Connection]:
+        statement = select(CONNECTIONS).order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.connection_id)
+        if provider is not None:
+            statement = statement.where(CONNECTIONS.c.provider == provider)
+        if tenant is not None:
+            statement = statement.where(CONNECTIONS.c.tenant_id == tenant)
+        with self._store.reading() as sql:
+            return [_connection(row) for row in sql.execute(statement)]
+
+    def secrets(self, connection: Connection) -> dict[str, str]:
+        """The credential's fields. For the transport's `auth` alone."""
+        with self._store.reading() as sql:
+            sealed = sql.scalar(select(SECRETS.c.body).where(SECRETS.c.connection_id == connection.connection_id))
+        if sealed is None:
+            raise UsageError(
+                f"{connection.connection_id} has no secret in the vault; relink it", code="secret_unreadable"
+            )
+        opened: dict[str, str] = json.loads(self.vault.unseal(sealed))
+        return opened
+
+    def set_state(self, connection_id: str, state: str, reason: str | None) -> None:
+        """active, reauth or disabled. Only an active connection is planned."""
+        with self._store.writing() as sql:
+            self._set(sql, connection_id, state=state, reason=reason)
+
+    def remove(self, connection_id: str, *, erase: bool = False) -> int:
+        """Forgets the credential; with `erase` every row, version and page of the connection too. Rows removed."""
+        self.get(connection_id)
+        if erase:
+            removed = self._store.erase(connection_id)
+            with self._store.writing() as sql:
+                _bump(sql)
+            return removed
+        with self._store.writing() as sql:
+            removed = sql.execute(SECRETS.delete().where(SECRETS.c.connection_id == connection_id)).rowcount
+            sql.execute(DUE.delete().where(DUE.c.connection_id == connection_id))
+            self._set(sql, connection_id, state="disabled", reason="removed; its rows are kept")
+        return removed
+
+    def _sealed(self, provider: Provider, secrets: Mapping[str, str]) -> bytes:
+        names = [field.name for field in provider.secrets]
+        missing = [f.name for f in provider.secrets if f.required and not secrets.get(f.name, "").strip()]
+        unknown = [name for name in secrets if name not in names]
+        if missing or unknown:
+            wrong = f"misses {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
+            raise UsageError(f"the secret for {provider.name} {wrong}; its fields are: {', '.join(names)}")
+        return self.vault.seal(json.dumps({name: value.strip() for name, value in secrets.items()}).encode())
+
+    def _set(self, sql: SqlConnection, connection_id: str, **values: Any) -> None:
+        sql.execute(
+            update(CONNECTIONS)
+            .where(CONNECTIONS.c.connection_id == connection_id)
+            .values(updated_at=micros(self._now()), **values)
+        )
+        _bump(sql)
+
+
+def _bump(sql: SqlConnection) -> None:
+    if sql.execute(update(META).where(META.c.name == TOPOLOGY).values(value=META.c.value + 1)).rowcount == 0:
+        sql.execute(insert(META), {"name": TOPOLOGY, "value": 1})
+
+
+def _connection(row: Row[Any]) -> Connection:
+    return Connection(
+        row.connection_id, row.tenant_id, row.provider, row.state, row.reason, row.generation,
+        from_micros(row.created_at),
+    )  # fmt: skip
+
+
+def connect(
+    provider: str, secrets: Mapping[str, str], *, tenant: str, store: Store | None = None
+) -> Connection:  # fmt: skip
+    """Links a user's credential: `connect("banking:teller", {"access_token": …}, tenant="ada")`.
+
+    The secret goes to the vault and nowhere else. Raises `UsageError` for an unknown provider or field.
+    """
+    return _open(store).add(resolve(provider), secrets, tenant=tenant)
+
+
+def disconnect(connection_id: str, erase: bool = False, *, store: Store | None = None) -> None:
+    """Forgets a credential; with `erase` all rows of the connection, their history and evidence as well."""
+    _open(store).remove(connection_id, erase=erase)
+
+
+def _open(store: Store | None) -> Connections:
+    settings = Settings.load()
+    return Connections(store or open_store(settings.store_url), open_vault(settings))
+
+
+__all__ = ["Connection", "Connections", "Vault", "connect", "disconnect", "open_vault"]

@@ -1,0 +1,264 @@
+"""What every dataset shares: column kinds, provenance, and the exact builder.
+
+Numbers arrive as the vendor's text and are cast once, vectorised, after their fit to `Decimal(38, 18)` was checked
+on the text: polars turns a too fine decimal into 0 and a too large one into null, without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+
+MONEY = pl.Decimal(38, 18)
+INSTANT = pl.Datetime("us", "UTC")
+PROVENANCE = ("provider", "connection_id", "fetched_at", "run_id")
+VOLATILE = frozenset({"as_of", "fetched_at", "run_id"})  # outside the diff: a sync with nothing new rewrites no row
+
+
+def text(description: str, *, null: str | None = None, pii: bool = False, key: bool = False, **rules: Any) -> dy.String:
+    """A text column. `null`: what a null means here; without it the column is never null."""
+    return dy.String(
+        nullable=null is not None, primary_key=key, description=description,
+        metadata={"null": null, "pii": pii}, **rules,
+    )  # fmt: skip
+
+
+def money(unit: str, description: str, *, null: str | None = None) -> dy.Decimal:
+    """An exact amount, `Decimal(38, 18)`, in `unit`."""
+    return dy.Decimal(38, 18, nullable=null is not None, description=description, metadata={"unit": unit, "null": null})
+
+
+def choice(values: Sequence[str], description: str, *, null: str | None = None, key: bool = False) -> dy.Enum:
+    """One of a closed set of words."""
+    return dy.Enum(
+        list(values), nullable=null is not None, primary_key=key, description=description, metadata={"null": null}
+    )
+
+
+def day(description: str, *, null: str | None = None, key: bool = False) -> dy.Date:
+    """A calendar date without a zone, as the institution states it."""
+    return dy.Date(nullable=null is not None, primary_key=key, description=description, metadata={"null": null})
+
+
+def instant(description: str, *, null: str | None = None) -> dy.Datetime:
+    """A UTC moment, to the microsecond."""
+    return dy.Datetime(
+        time_unit="us", time_zone="UTC", nullable=null is not None, description=description, metadata={"null": null}
+    )
+
+
+def flag(description: str, *, null: str | None = None) -> dy.Bool:
+    return dy.Bool(nullable=null is not None, description=description, metadata={"null": null})
+
+
+def count(description: str, *, null: str | None = None) -> dy.Int64:
+    return dy.Int64(nullable=null is not None, description=description, metadata={"null": null})
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that breaks its schema: what was wrong, and the row as text (evidence; it may hold personal data)."""
+
+    reason: str
+    row: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Rows that hold, rows that do not, and keys that came twice with different contents."""
+
+    good: pl.DataFrame
+    rejects: tuple[Reject, ...] = ()
+    differing: tuple[tuple[str, ...], ...] = ()
+
+
+class Dataset(dy.Schema):
+    """Base of all tables. Subclasses declare their columns; the SQL table, docs and samples come from them."""
+
+    @classmethod
+    def dataset_name(cls) -> str:
+        """`AccountStates` → `account_states`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def order(cls) -> list[str]:
+        """Column order of every frame: key, own columns, provenance."""
+        names = cls.column_names()
+        key = cls.primary_key()
+        tail = [name for name in PROVENANCE if name in names and name not in key]
+        return [*key, *(name for name in names if name not in key and name not in tail), *tail]
+
+    @classmethod
+    def dtypes(cls) -> dict[str, pl.DataType]:
+        columns = cls.columns()
+        return {name: columns[name].dtype for name in cls.order()}
+
+    @classmethod
+    def empty(cls) -> pl.DataFrame:
+        return pl.DataFrame(schema=cls.dtypes())
+
+    @classmethod
+    def compared(cls) -> list[str]:
+        """Columns of the diff: all but the key and what changes with every answer."""
+        return [name for name in cls.order() if name not in VOLATILE and name not in cls.primary_key()]
+
+    @classmethod
+    def build(cls, columns: Mapping[str, Sequence[str | None]], constants: Mapping[str, Any]) -> Built:
+        """A frame from columns of text and constants for all rows.
+
+        Columns neither given nor constant are null. Blank text is null, control characters become blanks, amounts
+        and dates are checked and cast once. Of rows with an equal key the last wins (give pages oldest answer
+        first); keys whose twins differ are named. Never raises on a bad row: it is returned with its reason.
+        """
+        dtypes = cls.dtypes()
+        given = [name for name in dtypes if name in columns]
+        raw = pl.DataFrame({name: columns[name] for name in given}, schema=dict.fromkeys(given, pl.String))
+        if not given or raw.is_empty():
+            return Built(cls.empty())
+        clean = raw.with_columns(_cleaned(name) for name in given)
+        cast, unfit = _cast(clean, {name: dtypes[name] for name in given})
+        frame = cast.with_columns(
+            pl.lit(constants.get(name)).cast(dtype).alias(name) for name, dtype in dtypes.items() if name not in columns
+        ).select(list(dtypes))
+        reasons: dict[int, list[str]] = {}
+        for index, reason in [*unfit, *_keyless(frame, cls.primary_key())]:
+            reasons.setdefault(index, []).append(reason)
+        good = frame.with_row_index("#row")
+        if reasons:
+            good = good.filter(~pl.col("#row").is_in(list(reasons)))
+        good, differing = _last_of_twins(good, cls.primary_key(), cls.compared())
+        filtered, failure = cls.filter(good.drop("#row"), cast=False)
+        accepted: pl.DataFrame = filtered
+        if len(failure):
+            accepted, broken = _broken_rules(cls, good)
+            for index, reason in broken:
+                reasons.setdefault(index, []).append(reason)
+        rejects = tuple(
+            Reject("; ".join(reasons[index]), dict(raw.row(index, named=True))) for index in sorted(reasons)
+        )
+        return Built(accepted.select(list(dtypes)), rejects, differing)
+
+
+def _cleaned(name: str) -> pl.Expr:
+    """Control characters to blanks, outer blanks off, nothing left → null."""
+    column = pl.col(name).str.replace_all(r"[\x00-\x1f\x7f]+", " ").str.strip_chars()
+    return pl.when(column != "").then(column).alias(name)
+
+
+def _cast(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Each text column in its own type, and (row, reason) of every text that does not fit it."""
+    casts: dict[str, pl.Series] = {}
+    unfit: list[tuple[int, str]] = []
+    for name, dtype in dtypes.items():
+        given = frame[name]
+        match dtype:
+            case pl.String():
+                continue
+            case pl.Decimal():
+                cast, wanted = amounts(given), "an amount that fits Decimal(38, 18)"
+            case pl.Date():
+                cast, wanted = dates(given), "a date as YYYY-MM-DD"
+                given = given.replace("0", None)  # a vendor's "no date"
+            case pl.Datetime():
+                cast, wanted = instants(given), "an instant as ISO 8601 with a zone"
+                given = given.replace("0", None)
+            case pl.Boolean():
+                cast = given.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+                wanted = "true or false"
+            case pl.Enum():
+                cast, wanted = given.cast(dtype, strict=False), "one of " + ", ".join(dtype.categories)
+            case _:
+                cast, wanted = given.cast(dtype, strict=False), str(dtype)
+        casts[name] = cast
+        if cast.null_count() != given.null_count():
+            bad = (cast.is_null() & given.is_not_null()).arg_true().to_list()
+            unfit += [(index, f"{name} is not {wanted}") for index in bad]
+    return frame.with_columns(**casts), unfit
+
+
+_PLAIN = r"^[+-]?[0-9]*(?:\.[0-9]*)?$"
+_FITS = r"^[+-]?0*[0-9]{0,20}(?:\.[0-9]{0,18}0*)?$"
+
+
+def amounts(given: pl.Series) -> pl.Series:
+    """Text → `Decimal(38, 18)`, exact; null where the text is no number or would be rounded or lost."""
+    plain = given.str.contains(_PLAIN) & given.str.contains("[0-9]")
+    if not plain.all():  # exponents and nonsense are rare enough to be looked at one by one
+        given = given.map_elements(_plain_text, return_dtype=pl.String, skip_nulls=True)
+    fits = given.str.contains(_FITS)
+    return pl.select(pl.when(fits).then(given)).to_series().cast(MONEY, strict=False)
+
+
+def _plain_text(text: str) -> str | None:
+    """`1E-7` → `0.0000001`; None for what is no finite number or is too long to be written out."""
+    if re.match(_PLAIN, text) and any(c.isdigit() for c in text):
+        return text
+    try:
+        number = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
+    except InvalidOperation:
+        return None
+    # the size is looked at before writing it out: 1E+50000000 would fill the memory
+    if not number.is_finite() or number.adjusted() > 20 or number.adjusted() < -40:
+        return "0" if number.is_zero() else None
+    return format(number, "f")
+
+
+def dates(given: pl.Series) -> pl.Series:
+    """`YYYY-MM-DD` → date; anything else null. A date never passes through a zone."""
+    exact = pl.select(pl.when(given.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")).then(given)).to_series()
+    return exact.str.to_date("%Y-%m-%d", strict=False)
+
+
+def instants(given: pl.Series) -> pl.Series:
+    """ISO 8601 with a zone → UTC instant; anything else null (a time without a zone is not an instant)."""
+
+    def parsed(text: str) -> datetime | None:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return moment.astimezone(UTC) if moment.tzinfo else None
+
+    return pl.Series(given.name, [None if t is None else parsed(t) for t in given], dtype=INSTANT)
+
+
+def _keyless(frame: pl.DataFrame, key: list[str]) -> list[tuple[int, str]]:
+    """(row, reason) of rows without a full key: a blank id is no id, and must not make strangers twins."""
+    return [
+        (index, f"{name} is missing")
+        for name in key
+        if frame[name].null_count()
+        for index in frame[name].is_null().arg_true().to_list()
+    ]
+
+
+def _last_of_twins(
+    frame: pl.DataFrame, key: list[str], compared: list[str]
+) -> tuple[pl.DataFrame, tuple[tuple[str, ...], ...]]:
+    """Of rows with one key the last (dataframely would reject them all), and the keys whose twins differ."""
+    if frame.select(key).n_unique() == frame.height:
+        return frame, ()
+    twins = frame.filter(pl.struct(key).is_duplicated())
+    contents = twins.select(*key, *compared).unique()
+    differing = contents.filter(pl.struct(key).is_duplicated()).select(pl.col(key).cast(pl.String)).unique().sort(key)
+    return frame.unique(key, keep="last", maintain_order=True), tuple(tuple(row) for row in differing.rows())
+
+
+def _broken_rules(schema: type[Dataset], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Rows that hold, and (row, rule) of those that do not. Only called when there is at least one."""
+    kept, broken = [], []
+    for (index,), row in frame.group_by("#row", maintain_order=True):
+        accepted, failure = schema.filter(row.drop("#row"), cast=False)
+        if accepted.height:
+            kept.append(accepted)
+        else:
+            rules = ", ".join(sorted(failure.counts()))
+            broken.append((int(str(index)), f"breaks {rules}"))
+    return pl.concat(kept) if kept else schema.empty(), broken

@@ -1,0 +1,84 @@
+"""Recorded answers through the same classification, parsing and frames as live ones: no network, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from fin_infra.datasets.base import Built
+from fin_infra.errors import UsageError
+from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply
+from fin_infra.providers.transport import refusal
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recorded answer."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] | None = None
+
+
+CONTEXT_KEYS = ("status", "account_id", "account_kind", "currency", "instrument", "interval", "at", "from", "until")
+
+
+def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], context: Mapping[str, str]) -> Built:
+    """Rows of recorded answers, which are pages of one, in order.
+
+    Raises the error an answer stands for, and `UsageError` when the context does not say what the frame needs.
+    """
+    source = provider.source(dataset)
+    if source is None:
+        raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
+    feed = source.feed(dataset)
+    headers = {k.removeprefix("header.").lower(): v for k, v in context.items() if k.startswith("header.")}
+    pages: list[tuple[Any, datetime]] = []
+    for answer in answers:
+        sent = {**{k.lower(): v for k, v in (answer.headers or {}).items()}, **headers}
+        at = _moment(context, sent)
+        reply = Reply(int(context.get("status", answer.status)), sent, answer.body, at)
+        if (error := refusal(provider, reply)) is not None:
+            raise error
+        pages.append((feed.parse(reply.body), at))
+    ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1])
+    return feed.frames(pages, ask, _account(feed, pages, context))
+
+
+def _account(feed: Feed, pages: Sequence[tuple[Any, datetime]], context: Mapping[str, str]) -> Account | None:
+    """Whose rows these are: from the context, else from the answer itself."""
+    if feed.schema.dataset_name() == "accounts":
+        return None
+    kind = context.get("account_kind")
+    if kind is None:
+        raise UsageError("the sign of amounts depends on the account: --context account_kind=depository or credit")
+    account_id = context.get("account_id") or _named_account(pages) or "account"
+    return Account(account_id, account_id, kind, context.get("currency"))
+
+
+def _named_account(pages: Sequence[tuple[Any, datetime]]) -> str | None:
+    for value, _ in pages:
+        first = value[0] if isinstance(value, list) and value else value
+        found = first.get("account_id") if isinstance(first, dict) else getattr(first, "account_id", None)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _moment(context: Mapping[str, str], headers: Mapping[str, str]) -> datetime:
+    """When the answer came: the context's `at`, else its own Date header, else 1970: never today's clock."""
+    if "at" in context:
+        try:
+            moment = datetime.fromisoformat(context["at"])
+        except ValueError:
+            raise UsageError(f"context at={context['at']!r} is no instant; write 2026-11-24T12:00:00Z") from None
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if "date" in headers:
+        try:
+            return parsedate_to_datetime(headers["date"]).astimezone(UTC)
+        except ValueError:
+            pass
+    return datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,66 @@
+"""What follows from an error: one pure function, so that the table of decisions is the table in the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fin_infra.errors import (
+    CODES,
+    DefectError,
+    FinInfraError,
+    LaterError,
+    OwnerActionError,
+    StaleCursor,
+    TransientError,
+    UsageError,
+)
+
+Kind = Literal["ok", "partial", "later", "retry", "park", "quarantine", "stale_cursor"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to, and what the queue does with its job.
+
+    ok, partial, park → the job is done; later → deferred by `after` seconds with no attempt counted;
+    retry, stale_cursor → tried again after a back-off (`after` is its lower bound); quarantine → dead letter.
+    """
+
+    kind: Kind
+    after: float | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+OK = Outcome("ok")
+
+
+def decide(error: BaseException) -> Outcome:
+    """The outcome of an error. An unmapped one is kept and tried again: losing work is worse than trying twice."""
+    match error:
+        case LaterError():
+            return Outcome("later", error.retry_after, error.code, error.message)
+        case StaleCursor():
+            return Outcome("stale_cursor", 0.0, error.code, error.message)
+        case TransientError():
+            return Outcome("retry", error.retry_after, error.code, error.message)
+        case OwnerActionError() | UsageError():
+            return Outcome("park", None, error.code, error.message)
+        case DefectError():
+            return Outcome("quarantine", None, error.code, error.message)
+        case FinInfraError():
+            return Outcome("retry", None, error.code, error.message)
+        case _:  # nothing of ours: its text may hold anything, so only its type is kept
+            return Outcome("retry", None, "internal_error", f"unexpected {type(error).__name__}; see the worker's log")
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """The outcome that decides what a job with several parts does next: the one that promises most if tried again."""
+    rank = ["later", "retry", "stale_cursor", "quarantine", "park", "partial", "ok"]
+    return min(outcomes, key=lambda o: (rank.index(o.kind), o.after or 0.0), default=OK)
+
+
+def outcome_of_code(code: str) -> str:
+    """`retry`, `later`, `park`, `quarantine` or `refuse`."""
+    return CODES[code].outcome

@@ -1,0 +1,209 @@
+"""What a vendor's adapter declares, and what its functions are given and give back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from fin_infra.datasets.base import Built, Dataset
+from fin_infra.errors import FinInfraError, WireError
+
+T = TypeVar("T")
+Kind = Literal["cursor", "window", "snapshot", "series"]
+
+
+class Wire(BaseModel):
+    """Base of the vendors' shapes: unknown fields are ignored, missing ones are an error."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it came: header names in lower case, the body untouched, `at` the moment it was whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a client and a frame need to know of an account: the vendor's id, ours, and what decides signs."""
+
+    vendor_id: str
+    account_id: str
+    kind: str
+    currency: str | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a client. `since` is per account; `resume` says where an interrupted account goes on."""
+
+    provider: str
+    tenant_id: str
+    connection_id: str
+    run_id: str
+    at: datetime
+    accounts: Sequence[Account] = ()
+    since: Mapping[str, date] = field(default_factory=dict)
+    resume: Mapping[str, str] = field(default_factory=dict)
+
+    def columns(self, at: datetime, **more: object) -> dict[str, object]:
+        """Values that every row of an answer shares."""
+        return {
+            "provider": self.provider,
+            "tenant_id": self.tenant_id,
+            "connection_id": self.connection_id,
+            "run_id": self.run_id,
+            "fetched_at": at,
+            **more,
+        }
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer on its way to a frame, or why one account has none.
+
+    `position`: where the account's next page begins; None on its last page. `error`: this account alone failed.
+    `value`: the parsed body, where the client had to look into it anyway.
+    """
+
+    dataset: str
+    reply: Reply | None = None
+    account: Account | None = None
+    position: str | None = None
+    error: FinInfraError | None = None
+    value: Any = None
+
+
+class Http(Protocol):
+    """The shared transport as a client sees it: asks, and gets a checked answer or one of our errors."""
+
+    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply: ...
+
+
+Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """From body to rows of one dataset: `parse` raises `WireError` on a wrong shape, `frames` is pure.
+
+    `frames` takes all pages of one account (or of the connection), oldest answer first.
+    """
+
+    schema: type[Dataset]
+    parse: Callable[[bytes], Any]
+    frames: Callable[[Sequence[tuple[Any, datetime]], Ask, Account | None], Built]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one fetch of a vendor feeds, and how: the engine does the rest, the same for all vendors."""
+
+    kind: Kind
+    fetch: Fetch
+    feeds: tuple[Feed, ...]
+    overlap: timedelta = timedelta()  # window: how far behind the newest row each read begins
+    needs_accounts: bool = False
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        return tuple(feed.schema.dataset_name() for feed in self.feeds)
+
+    @property
+    def lead(self) -> str:
+        """The dataset that names the source's stream."""
+        return self.datasets[0]
+
+    def feed(self, dataset: str) -> Feed:
+        return next(feed for feed in self.feeds if feed.schema.dataset_name() == dataset)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A credential's field: what it is, and whether the vendor works without it."""
+
+    name: str
+    purpose: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One row of a vendor's status/body → error code table. `word` is a prefix of the vendor's own code."""
+
+    status: int
+    word: str
+    code: str
+    remedy: str
+    vendor_wide: bool = False
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A vendor: name, address, credentials, refusals and sources. Data, not behaviour."""
+
+    name: str
+    title: str
+    base_url: str
+    domains: Mapping[str, tuple[str, ...]]
+    auth: Callable[[Mapping[str, str]], httpx.Auth]
+    secrets: tuple[Field, ...]
+    refusals: tuple[Refusal, ...]
+    refusal_word: Callable[[bytes], str | None]
+    sources: tuple[Source, ...]
+    app_fields: tuple[Field, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attribution: str = ""
+    facts: Sequence[str] = ()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        return tuple(name for source in self.sources for name in source.datasets)
+
+    def source(self, dataset: str) -> Source | None:
+        return next((s for s in self.sources if dataset in s.datasets), None)
+
+
+# -- exact JSON ----------------------------------------------------------------------------------------------------
+
+
+def exact_json(body: bytes) -> Any:
+    """JSON whose numbers stay text until one vectorised cast; as floats they lose every digit after the 17th.
+
+    Raises `WireError` when the body is no JSON.
+    """
+    try:
+        return json.loads(body, parse_float=str, parse_int=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        kind = "is empty" if not body.strip() else "is not whole JSON"
+        raise WireError(
+            f"the answer {kind} ({len(body)} bytes); the vendor's contract is broken or something between us cut it",
+            evidence=body,
+        ) from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def checked(adapter: TypeAdapter[T], value: Any, body: bytes) -> T:
+    """The value in the vendor's shape. Raises `WireError` that names the place, never the value."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise WireError(
+            f"an answer without its documented shape: {place}: {first['msg'].lower()}", evidence=body
+        ) from None

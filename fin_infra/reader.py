@@ -1,0 +1,60 @@
+"""The reader: a dataset as a `pl.LazyFrame`, now or as it was known at some instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from fin_infra.datasets import dataset as schema_of
+from fin_infra.errors import UsageError
+from fin_infra.store import Query, Store, open_store
+from fin_infra.store.sql import read_dtypes
+
+
+def read(
+    dataset: str,
+    *,
+    tenant: str | None = None,
+    connection: str | None = None,
+    accounts: Sequence[str] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+    as_of: datetime | None = None,
+    history: bool = False,
+    store: Store | None = None,
+) -> pl.LazyFrame:
+    """Rows of a dataset in key order; columns, `head` and filters are pushed down to where the rows lie.
+
+    `since` and `until` are inclusive days of the dataset's own date; rows without one are then left out. `as_of`
+    gives the rows as they were known at that instant, `history` all versions with `known_from` and `known_to` (null:
+    still so). With `tenant` no row of another tenant is ever read. Nothing is read before `collect()`, and then one
+    consistent snapshot. Raises `UsageError` for an unknown dataset or a filter it does not have.
+    """
+    schema = schema_of(dataset)
+    if as_of is not None and as_of.tzinfo is None:
+        raise UsageError("as_of needs a zone: an instant without one could be any of 24 hours")
+    query = Query(tenant, connection, accounts, since, until, as_of, history)
+    source = store or open_store()
+    source.check(schema, query)
+
+    def scan(
+        columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        needed = columns
+        if columns is not None and predicate is not None:
+            needed = list(dict.fromkeys([*columns, *predicate.meta.root_names()]))
+        left = limit
+        for part in source.read(schema, query, needed, limit if predicate is None else None):
+            found = part if predicate is None else part.filter(predicate)
+            found = found if columns is None else found.select(columns)
+            if left is not None:  # the limit counts rows that pass the predicate
+                found = found.head(left)
+                left -= found.height
+            yield found
+            if left == 0:
+                return
+
+    return register_io_source(scan, schema=read_dtypes(schema, history=history), explain_name=dataset)

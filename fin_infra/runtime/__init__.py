@@ -1,0 +1,9 @@
+"""The only place that knows svc-infra: builds queue, worker, retry and HTTP of a process and injects them."""
+
+from __future__ import annotations
+
+from fin_infra.runtime.app import Runtime, open_queue, sync
+from fin_infra.runtime.queue import SqlJobQueue
+from fin_infra.runtime.worker import SyncWorker
+
+__all__ = ["Runtime", "SqlJobQueue", "SyncWorker", "open_queue", "sync"]

@@ -1,0 +1,185 @@
+"""Puts the parts together: store, queue, engine, worker and planner of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from svc_infra.jobs import InMemoryScheduler, JobRegistry, JobResult
+from svc_infra.jobs import Job as QueueJob
+
+from fin_infra.connections import Connections, open_vault
+from fin_infra.datasets.base import Dataset
+from fin_infra.engine import Engine, Job, SyncReport
+from fin_infra.errors import UsageError
+from fin_infra.outcomes import Outcome, decide
+from fin_infra.planning import Due, Planner
+from fin_infra.planning.schedules import LANES
+from fin_infra.project import Project, find_project
+from fin_infra.providers.transport import Meter
+from fin_infra.runtime.http import HttpPool
+from fin_infra.runtime.queue import SqlJobQueue
+from fin_infra.runtime.worker import SyncWorker
+from fin_infra.settings import Settings
+from fin_infra.store import Store, Stream, open_store
+from fin_infra.store.base import Now
+from fin_infra.store.opening import utc_now
+
+log = logging.getLogger("fin_infra.runtime")
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Polars and SQL off the event loop."""
+    return await asyncio.to_thread(work)
+
+
+class Runtime:
+    """One process's parts, opened from settings. Use it as an async context manager: it closes what it opened."""
+
+    def __init__(
+        self, settings: Settings, *, now: Now = utc_now, base_urls: Mapping[str, str] | None = None,
+        meter: Meter | None = None, project: Project | None = None, app: Any = None,
+        offload: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
+        on_page: Callable[[Stream, int], None] = lambda stream, pages: None,
+        on_report: Callable[[SyncReport], None] = lambda report: None,
+    ) -> None:  # fmt: skip
+        self.settings = settings
+        self.now = now
+        self._project = project
+        self._on_report = on_report
+        self.store: Store = open_store(settings.store_url, now=now)
+        self.connections = Connections(self.store, open_vault(settings), now)
+        self.http = HttpPool(settings, now=now, meter=meter, base_urls=base_urls, app=app)
+        self.engine = Engine(
+            self.store, self.connections, self.http.transport, now=now, offload=offload, on_page=on_page
+        )
+        self._queue: SqlJobQueue | None = None
+
+    async def __aenter__(self) -> Runtime:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.close()
+        if self._queue is not None:
+            self._queue.close()
+        self.store.close()
+
+    @property
+    def project(self) -> Project:
+        if self._project is None:
+            self._project = find_project(self.settings)
+        return self._project
+
+    @property
+    def queue(self) -> SqlJobQueue:
+        if self._queue is None:
+            self._queue = open_queue(self.settings, now=self.now, names=list(self.project.jobs))
+        return self._queue
+
+    def planner(self) -> Planner:
+        return Planner(self.store, self.queue, self.project.schedules, now=self.now)
+
+    def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
+        """A worker over this project's jobs, dispatched by svc-infra's registry."""
+        registry = JobRegistry(metric_prefix="fin_infra_jobs")
+        for job in self.project.jobs.values():
+            registry.register(job.name, self._handler(job))
+
+        async def handle(queued: QueueJob) -> Outcome:
+            result = await registry.dispatch(queued, timeout=None)
+            outcome = (result.details or {})["outcome"]
+            assert isinstance(outcome, Outcome)
+            return outcome
+
+        return SyncWorker(self.queue, handle, slots=slots or self.settings.slots, poll_interval=poll_interval)
+
+    def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
+        async def handler(queued: QueueJob) -> JobResult:
+            context = JobContext(self.engine, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            try:
+                report = await job.deliver(queued.payload, context)
+            except Exception as error:
+                outcome = decide(error)
+                log.error("job %s: %s", job.name, outcome.message)
+                return JobResult(False, outcome.message or outcome.kind, {"outcome": outcome})
+            self._on_report(report)
+            ok = report.outcome in ("ok", "partial")
+            return JobResult(ok, report.sentence(), {"outcome": report.follow_up})
+
+        return handler
+
+    def scheduler(self, planner: Planner, on_planned: Callable[[list[Due]], None]) -> InMemoryScheduler:
+        """svc-infra's scheduler with exactly one task, whose body never raises: one that did would starve the rest."""
+        scheduler = InMemoryScheduler(tick_interval=self.settings.plan_seconds, now_provider=self.now)
+
+        async def plan() -> None:
+            try:
+                on_planned(await asyncio.to_thread(planner.tick))
+            except Exception as error:
+                log.error("planning failed, it is tried again: %s", decide(error).message)
+
+        scheduler.add_task("plan", 0, plan)
+        return scheduler
+
+    async def run_worker(
+        self, *, slots: int | None = None, until_idle: bool = False, stop: asyncio.Event | None = None,
+        grace_seconds: float = 10.0, on_planned: Callable[[list[Due]], None] = lambda due: None,
+    ) -> None:  # fmt: skip
+        """Plans and works until `stop` is set, or, with `until_idle`, until nothing is due and nothing runs."""
+        planner = self.planner()
+        worker = self.worker(slots=slots, poll_interval=0.05 if until_idle else 0.25)
+        loop = worker.start()
+        plan = asyncio.create_task(self.scheduler(planner, on_planned).run()) if not until_idle else None
+        try:
+            if until_idle:
+                on_planned(await asyncio.to_thread(planner.tick))
+                # polled, because jobs that another process runs are waited for too
+                while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            else:
+                await (stop or asyncio.Event()).wait()
+        finally:
+            if plan is not None:
+                plan.cancel()
+                await asyncio.gather(plan, return_exceptions=True)
+            await worker.stop(grace_seconds=grace_seconds)
+            await asyncio.gather(loop, return_exceptions=True)
+
+
+class JobContext:
+    """What a job is given: the engine, with the lane and the attempt of its order."""
+
+    def __init__(self, engine: Engine, *, lane: str, attempt: int) -> None:
+        assert lane in LANES
+        self._engine = engine
+        self._lane = lane
+        self._attempt = attempt
+
+    async def sync(self, dataset: type[Dataset], connection: str) -> SyncReport:
+        return await self._engine.sync(dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt)
+
+
+def open_queue(settings: Settings, *, now: Now = utc_now, names: list[str] | None = None) -> SqlJobQueue:
+    """The queue of these settings."""
+    return SqlJobQueue(
+        settings.effective_queue_url, now=now, lease_seconds=settings.lease_seconds,
+        max_attempts=settings.max_attempts, names=names,
+    )  # fmt: skip
+
+
+async def sync(dataset: str, connection: str, *, store: Store | None = None) -> SyncReport:
+    """Syncs one stream now, in this process, without the queue. `store` must be the one of the settings, if given.
+
+    The report says what came of it; only a wrong call raises (`UsageError`).
+    """
+    settings = Settings.load()
+    if store is not None and store.url != settings.store_url:
+        settings = settings.model_copy(update={"store_url": store.url})
+    if not connection:
+        raise UsageError("which connection? fin-infra connections ls shows them")
+    async with Runtime(settings) as runtime:
+        return await runtime.engine.sync(dataset, connection)

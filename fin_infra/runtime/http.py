@@ -1,0 +1,203 @@
+"""HTTP as svc-infra builds it, with the two corrections money data needs: waits are honoured, breakers don't wedge."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+from svc_infra.http import new_async_httpx_client
+from svc_infra.resilience import CircuitBreaker, CircuitBreakerError, CircuitState, RetryExhaustedError, with_retry
+
+from fin_infra.connections import Connection
+from fin_infra.errors import QuotaError, TransientError, UsageError
+from fin_infra.providers.base import Provider, Reply
+from fin_infra.providers.transport import Meter, Once, Transport, UnlimitedMeter
+from fin_infra.settings import Settings
+from fin_infra.store.base import Now
+
+SHORT_WAIT = 2.0
+"""Seconds a call waits itself; for longer the job is deferred and its slot freed."""
+
+
+class GuardedBreaker(CircuitBreaker):
+    """svc-infra's breaker, counting only failures of the vendor as a whole, and giving a probe's place back.
+
+    The stock one counts every exception (one revoked token would open it for all), and a half-open probe that is
+    cancelled keeps its place for ever: after three the circuit never closes again.
+    """
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: Any) -> bool:
+        if exc_val is None or not isinstance(exc_val, Exception):
+            if exc_val is not None:  # cancelled: it proved nothing
+                self._half_open_calls = max(0, self._half_open_calls - 1)
+                return False
+            await self._record_success()
+        elif getattr(exc_val, "vendor_wide", False):
+            await self._record_failure(exc_val)
+        elif not isinstance(exc_val, CircuitBreakerError):
+            await self._record_success()  # the vendor answered; that it refused this one says nothing of the rest
+        if self._state is CircuitState.HALF_OPEN:
+            self._half_open_calls = max(0, self._half_open_calls - 1)
+        return False
+
+
+class RetryGate:
+    """Who was told to wait, waits: no call of that credential goes out before. The stock retry knows no Retry-After."""
+
+    def __init__(self, now: Now, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._now = now
+        self._sleep = sleep
+        self._closed_until: dict[str, datetime] = {}
+
+    async def passed(self, key: str, provider: str) -> None:
+        """Waits up to `SHORT_WAIT` seconds; raises `QuotaError` with the time left when it is longer."""
+        until = self._closed_until.get(key)
+        if until is None:
+            return
+        left = (until - self._now()).total_seconds()
+        if left > SHORT_WAIT:
+            raise QuotaError(
+                f"{provider} asked us to wait; it is asked again at {until.isoformat(timespec='seconds')}",
+                retry_after=left,
+            )  # fmt: skip
+        if left > 0:
+            await self._sleep(left)
+        self._closed_until.pop(key, None)
+
+    def close(self, key: str, seconds: float) -> None:
+        self._closed_until[key] = self._now() + timedelta(seconds=seconds)
+
+
+class HttpPool:
+    """Clients and breakers of all vendors, one each; a `Transport` per connection over them."""
+
+    def __init__(
+        self, settings: Settings, *, now: Now, meter: Meter | None = None,
+        base_urls: Mapping[str, str] | None = None, app: Any = None,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._now = now
+        self._meter = meter or UnlimitedMeter()
+        self._base_urls = dict(base_urls or {})
+        self._app = app
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._breakers: dict[str, GuardedBreaker] = {}
+        self._gate = RetryGate(now)
+
+    def transport(self, provider: Provider, connection: Connection, secrets: Mapping[str, str], lane: str) -> Transport:
+        """This connection's way to its vendor."""
+        name = provider.name
+        if name not in self._clients:
+            self._clients[name] = self._client(provider)
+            self._breakers[name] = GuardedBreaker(name, failure_threshold=10, recovery_timeout=30.0)
+        breaker, key = self._breakers[name], connection.connection_id
+
+        async def once_guarded(once: Once) -> Reply:
+            await self._gate.passed(key, name)
+            try:
+                async with breaker:
+                    reply = await once()
+                return reply
+            except QuotaError as error:
+                self._gate.close(key, error.retry_after)
+                raise
+            except CircuitBreakerError as error:
+                raise TransientError(
+                    f"{name} failed {breaker.failure_threshold} times in a row and is left alone for a while; "
+                    "it is tried again",
+                    retry_after=error.remaining_timeout or breaker.recovery_timeout,
+                ) from None
+
+        async def guard(once: Once) -> Reply:
+            """A second try for what broke on the way, and after a short wait the vendor asked for."""
+            try:
+                return await with_retry(max_attempts=2, base_delay=0.2, retry_on=(_Again,))(_again)(
+                    lambda: once_guarded(once)
+                )
+            except RetryExhaustedError as error:
+                raise cast("_Again", error.last_exception).cause from None
+            except _Again as error:
+                raise error.cause from None
+
+        return Transport(
+            provider, self._clients[name], provider.auth(secrets), connection_id=key, now=self._now,
+            meter=self._meter, guard=guard, lane=lane,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    def _client(self, provider: Provider) -> httpx.AsyncClient:
+        vendor = self._settings.vendor(provider.name)
+        more: dict[str, Any] = {}
+        if self._app is not None:  # in tests: the simulator without a socket
+            more["transport"] = httpx.ASGITransport(app=self._app)
+        elif (context := client_certificate(self._settings, provider)) is not None:
+            more["verify"] = context
+        base_url = self._base_urls.get(provider.name) or vendor.base_url or provider.base_url
+        client = new_async_httpx_client(
+            timeout_seconds=self._settings.http_timeout, headers=dict(provider.headers), base_url=base_url,
+            propagate_request_id=False, follow_redirects=False, trust_env=False,
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=50), **more,
+        )  # fmt: skip
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # one pool, many tenants
+        return client
+
+
+class _Again(Exception):
+    """Wraps an error that a second try right now may cure."""
+
+    def __init__(self, cause: TransientError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+async def _again(once: Callable[[], Awaitable[Reply]]) -> Reply:
+    try:
+        return await once()
+    except QuotaError as error:
+        if error.retry_after <= SHORT_WAIT:
+            raise _Again(error) from None
+        raise
+    except TransientError as error:
+        if error.code == "network_error":
+            raise _Again(error) from None
+        raise
+
+
+def client_certificate(settings: Settings, provider: Provider) -> ssl.SSLContext | None:
+    """A TLS context with the application's client certificate; None where none is set or the vendor wants none.
+
+    `FIN_INFRA_<VENDOR>_CA` names a file of authorities to trust instead of the usual ones.
+    """
+    fields = {field.name for field in provider.app_fields}
+    if not {"certificate", "private_key"} <= fields:
+        return None
+    vendor = settings.vendor(provider.name)
+    certificate, key, authority = (vendor.secret(name) for name in ("certificate", "private_key", "ca"))
+    if certificate is None and key is None and authority is None:
+        return None
+    if (certificate is None) != (key is None):
+        raise UsageError(f"set both {vendor.variable('certificate')} and {vendor.variable('private_key')}, or neither")
+    try:
+        context = ssl.create_default_context(cafile=authority.get_secret_value() if authority else None)
+        if certificate is not None and key is not None:
+            files = [Path(value.get_secret_value()) for value in (certificate, key)]
+            for variable, file in zip(("certificate", "private_key"), files, strict=True):
+                if not file.is_file():
+                    raise UsageError(f"{vendor.variable(variable)}: there is no file {file}")
+            context.load_cert_chain(*map(str, files))
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(
+            f"{vendor.variable('certificate')} and {vendor.variable('private_key')} are no certificate and key that "
+            f"belong together: {getattr(error, 'reason', None) or error.strerror}"
+        ) from None
+    return context

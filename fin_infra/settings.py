@@ -1,0 +1,112 @@
+"""The one reader of the environment: `FIN_INFRA_…` variables, or the same names in a `.env` file beside the project.
+
+Application credentials of a vendor are `FIN_INFRA_<VENDOR>_<FIELD>`; which fields there are, the provider declares.
+User tokens are never settings: they live in the vault only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fin_infra.errors import UsageError
+
+DEFAULT_STORE_URL = "sqlite:///var/fin.db"
+
+
+class VendorSettings:
+    """What the environment says about one vendor: its application's credentials and its address."""
+
+    def __init__(self, vendor: str, values: Mapping[str, str]) -> None:
+        self.vendor = vendor
+        self._prefix = f"FIN_INFRA_{vendor.upper().replace('.', '_')}_"
+        self._values = values
+
+    def variable(self, field: str) -> str:
+        """The variable's name, for messages: `variable("key")` → `FIN_INFRA_ALPHAVANTAGE_KEY`."""
+        return self._prefix + field.upper()
+
+    def secret(self, field: str) -> SecretStr | None:
+        value = self._values.get(self.variable(field), "").strip()
+        return SecretStr(value) if value else None
+
+    @property
+    def base_url(self) -> str | None:
+        """Another address for the vendor: a simulator, a proxy."""
+        return self._values.get(self.variable("base_url"), "").strip() or None
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Files lie beside the store's own file unless said otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="FIN_INFRA_", env_file=".env", extra="ignore", frozen=True)
+
+    store_url: str = Field(DEFAULT_STORE_URL, description="where rows are kept: sqlite:///PATH")
+    queue_url: str | None = Field(None, description="where jobs wait; default: a file of its own beside the store's")
+    project: Path | None = Field(None, description="folder with jobs/ and schedules/; default: here, else the shipped")
+    vault_key: SecretStr | None = Field(
+        None, description="Fernet keys of the vault, newest first, comma-separated; default: a key file, made once"
+    )
+    vault_key_file: Path | None = Field(None, description="the vault's key file; default: beside the store's file")
+    slots: int = Field(8, ge=1, le=1024, description="jobs a worker runs at once")
+    lease_seconds: float = Field(60.0, ge=0.5, description="a silent worker's job is given to another after this")
+    plan_seconds: float = Field(2.0, ge=0.05, description="how often the planner looks for due streams")
+    http_timeout: float = Field(30.0, gt=0, description="seconds to wait for a vendor's answer")
+    max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Settings from the environment. Raises `UsageError` naming the variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = "FIN_INFRA_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise UsageError(f"setting {name} is wrong: {first['msg'].lower()}") from None
+
+    def vendor(self, vendor: str) -> VendorSettings:
+        file = {k: v for k, v in dotenv_values(".env").items() if v is not None}
+        return VendorSettings(vendor, {**file, **os.environ})
+
+    @staticmethod
+    def secret_from(kind: str, where: str) -> str:
+        """A secret from `env` or `file`. Raises `UsageError` that names the place, never the value."""
+        if kind == "env":
+            if not os.environ.get(where):
+                raise UsageError(f"the environment variable {where} is not set")
+            return os.environ[where]
+        try:
+            return Path(where).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise UsageError(f"the file {where} cannot be read as text") from None
+
+    @property
+    def store_file(self) -> Path | None:
+        """The store's own file, or None when it is not SQLite (or in memory)."""
+        if not self.store_url.startswith("sqlite:///"):
+            return None
+        path = self.store_url.removeprefix("sqlite:///").split("?")[0]
+        return Path(path) if path and path != ":memory:" else None
+
+    @property
+    def effective_queue_url(self) -> str:
+        if self.queue_url:
+            return self.queue_url
+        file = self.store_file
+        if file is None:
+            raise UsageError("set FIN_INFRA_QUEUE_URL: the store has no file to put the queue beside")
+        return f"sqlite:///{file.with_name(file.stem + '-queue.db')}"
+
+    @property
+    def effective_vault_key_file(self) -> Path:
+        file = self.store_file
+        if self.vault_key_file:
+            return self.vault_key_file
+        if file is None:
+            raise UsageError("set FIN_INFRA_VAULT_KEY or FIN_INFRA_VAULT_KEY_FILE: the store has no file beside it")
+        return file.with_name(file.stem + ".key")

@@ -1,0 +1,31 @@
+"""Where rows are kept: one transactional SQL store, opened by its URL."""
+
+from __future__ import annotations
+
+from fin_infra.store.base import (
+    Applied,
+    Batch,
+    Change,
+    Counts,
+    Cursor,
+    Query,
+    Sealed,
+    StagedPage,
+    Store,
+    Stream,
+)
+from fin_infra.store.opening import open_store
+
+__all__ = [
+    "Applied",
+    "Batch",
+    "Change",
+    "Counts",
+    "Cursor",
+    "Query",
+    "Sealed",
+    "StagedPage",
+    "Store",
+    "Stream",
+    "open_store",
+]

@@ -1,0 +1,169 @@
+"""What a store does, for any SQL engine behind it: the protocol that the contract suite holds every store to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+from sqlalchemy import Connection as SqlConnection
+
+from fin_infra.datasets.base import Dataset
+
+Now = Callable[[], datetime]
+
+
+class Stream(NamedTuple):
+    """What is leased, synced, fresh or stale: one dataset of one connection, written `CONNECTION/DATASET`."""
+
+    connection_id: str
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"{self.connection_id}/{self.dataset}"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a stream stands: `version` for the compare-and-set, `body` opaque to the store."""
+
+    version: int = 0
+    generation: int = 1
+    body: str = "{}"
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """Rows of one dataset: `rows` to upsert (a frame of its schema), `removed` keys that leave the table."""
+
+    schema: type[Dataset]
+    rows: pl.DataFrame
+    removed: Sequence[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Evidence of something that could not be used, encrypted before it comes here."""
+
+    dataset: str
+    reason: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence.
+
+    `atomic`: never cut into several transactions, however long (a snapshot is switched whole).
+    """
+
+    changes: Sequence[Change]
+    books: Sequence[Change] = ()
+    quarantined: Sequence[Sealed] = ()
+    atomic: bool = False
+
+
+@dataclass
+class Applied:
+    """What a commit did, per dataset: inserted, updated, removed, unchanged; and the cursor's new version."""
+
+    version: int
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+    def total(self) -> Counts:
+        return Counts(*(sum(parts) for parts in zip(*self.counts.values(), strict=True))) if self.counts else Counts()
+
+
+class Counts(NamedTuple):
+    inserted: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True)
+class StagedPage:
+    """A page that was paid for and not yet applied: its sealed body, and where the next one begins."""
+
+    subject: str
+    n: int
+    position: str
+    status: int
+    body: bytes
+    staged_at: datetime
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which rows of a dataset to read. None: no such filter. `since` and `until` are inclusive days."""
+
+    tenant: str | None = None
+    connection: str | None = None
+    accounts: Sequence[str] | None = None
+    since: date | None = None
+    until: date | None = None
+    as_of: datetime | None = None
+    history: bool = False
+
+
+class Store(Protocol):
+    """One transactional store. Every method raises `StoreError` when the database cannot be used."""
+
+    url: str
+
+    def apply(
+        self, batch: Batch, *, stream: Stream, run_id: str, expect: Cursor, next: str,
+        books: Callable[[Applied], Sequence[Change]] | None = None, dry_run: bool = False,
+    ) -> Applied:  # fmt: skip
+        """Commits rows and cursor together, or nothing. Raises `StaleCursor` when another run committed first.
+
+        `books` makes the bookkeeping frames once the counts are known. `dry_run`: counts only, nothing is written.
+        """
+        ...
+
+    def record(self, books: Sequence[Change], quarantined: Sequence[Sealed] = (), *, connection_id: str) -> None:
+        """Commits bookkeeping without rows: a run that failed, a stream's new state."""
+        ...
+
+    def cursor(self, stream: Stream, generation: int) -> Cursor: ...
+
+    def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
+        """Current rows whose columns equal the given values; a tuple `(op, value)` compares otherwise."""
+        ...
+
+    def read(self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None,
+             limit: int | None = None) -> Iterator[pl.DataFrame]:  # fmt: skip
+        """Frames of one consistent snapshot, in key order."""
+        ...
+
+    def check(self, schema: type[Dataset], query: Query) -> None:
+        """Raises `UsageError` when the dataset cannot be read that way."""
+        ...
+
+    def changes(self, since: int = 0, *, connection: str | None = None) -> pl.DataFrame:
+        """The change feed after place `since`: seq, changed_at, dataset, op, key (list of text), run_id."""
+        ...
+
+    def stage_page(self, stream: Stream, generation: int, page: StagedPage) -> None: ...
+
+    def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
+
+    def aliases(self, connection_id: str, kind: str) -> dict[str, str]: ...
+
+    def erase(self, connection_id: str) -> int:
+        """Removes every row of a connection, its history, evidence and secrets. Returns how many rows went."""
+        ...
+
+    def reading(self) -> AbstractContextManager[SqlConnection]:
+        """A read transaction, for the bookkeeping of connections and plans."""
+        ...
+
+    def writing(self) -> AbstractContextManager[SqlConnection]:
+        """A write transaction, for the bookkeeping of connections and plans."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,126 @@
+"""Opening a store: the file is looked at before it is touched, then brought up to this version's schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from fin_infra.errors import StoreError, UsageError
+from fin_infra.settings import Settings
+from fin_infra.store.base import Now
+from fin_infra.store.sql import SqlStore, rim
+
+HEAD = "0001"  # the newest revision in migrations/versions; a test holds the two together
+VERSION_TABLE = "fin_infra_version"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_store(url: str | None = None, *, now: Now = utc_now) -> SqlStore:
+    """The store at `url` (default: `FIN_INFRA_STORE_URL`, else `sqlite:///var/fin.db`), its schema up to date.
+
+    Raises `UsageError` when the URL is of no known kind, the file is not ours or is from a newer fin_infra,
+    `StoreError` when it cannot be opened or written.
+    """
+    url = url or Settings.load().store_url
+    path = sqlite_path(url, "FIN_INFRA_STORE_URL")
+    tables = inspect(path, what="store", variable="FIN_INFRA_STORE_URL", mark=VERSION_TABLE)
+    engine = sqlite_engine(path)
+    with rim(url):
+        _migrate(engine, path, tables)
+    return SqlStore(engine, url, now)
+
+
+def sqlite_path(url: str, variable: str) -> Path:
+    """The file of a `sqlite:///PATH` URL."""
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path or path.startswith(":memory:"):
+        kind = url.split(":", 1)[0]
+        raise UsageError(f"{variable} is of kind {kind!r}; this version stores to sqlite:///PATH")
+    return Path(path)
+
+
+def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
+    """An engine with our pragmas: WAL, synchronous=NORMAL, ten seconds of patience, transactions begun by us."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {path.parent}: {_reason(error)}; choose another place") from None
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10.0, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepared(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # sqlite3 would begin late and commit early on its own
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "busy_timeout=10000",
+            f"secure_delete={'ON' if secure_delete else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Any) -> None:
+        mode = connection.get_execution_options().get("begin", "")
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+def inspect(path: Path, *, what: str, variable: str, mark: str) -> set[str]:
+    """The tables of the file, none when there is no file yet. Not a byte of it is changed.
+
+    Refuses a file that is no database, or that has tables but not `mark`, the one that says it is ours.
+    """
+    if path.is_dir():
+        raise StoreError(f"the {what} {path} is a folder; set {variable} to a file")
+    try:
+        if not path.exists() or path.stat().st_size == 0:
+            return set()
+    except OSError as error:
+        raise StoreError(f"the {what} {path} cannot be reached: {_reason(error)}; set {variable}") from None
+    refusal = UsageError(
+        f"{path} is not a fin_infra {what} and was left as it is; set {variable} to another file", code="store_foreign"
+    )
+    probe = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
+    try:
+        with rim(str(path)), probe.connect() as sql:
+            names = {row[0] for row in sql.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except StoreError as error:
+        if "not a database" in error.message or "malformed" in error.message:
+            raise refusal from None
+        raise
+    names.discard("sqlite_sequence")
+    if names and mark not in names:
+        raise refusal
+    return names
+
+
+def _migrate(engine: Engine, path: Path, tables: set[str]) -> None:
+    version = _version(engine) if VERSION_TABLE in tables else None
+    if version == HEAD:
+        return  # the usual case, without the cost of importing Alembic
+    if version is not None and version > HEAD:
+        raise UsageError(
+            f"{path} was made by a newer fin_infra (schema {version}, this one knows {HEAD}); upgrade fin_infra",
+            code="store_foreign",
+        )
+    from fin_infra.store.migrations import upgrade
+
+    upgrade(engine)
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as sql:
+        found: str | None = sql.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
+    return found
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,445 @@
+"""The store on SQL: one commit for rows, history, cursor and bookkeeping."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, select, union_all
+from sqlalchemy.exc import DBAPIError
+
+from fin_infra.datasets import SYNCED
+from fin_infra.datasets.base import INSTANT, Dataset
+from fin_infra.errors import StaleCursor, StoreError, UsageError
+from fin_infra.store import tables
+from fin_infra.store.base import Applied, Batch, Change, Counts, Cursor, Now, Query, Sealed, StagedPage, Stream
+from fin_infra.store.codec import decode, encode
+from fin_infra.store.statements import Statements
+
+CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
+READ_BATCH = 50_000
+TIME_COLUMN = {"transactions": "booked_on", "balances": "as_of", "runs": "started_at", "findings": "first_seen_at"}
+
+
+class SqlStore:
+    """`Store` over a SQLAlchemy engine; made by `open_store`, which also brings the schema up to date."""
+
+    def __init__(self, engine: Engine, url: str, now: Now) -> None:
+        self.url = url
+        self._engine = engine
+        self._now = now
+        self._statements: dict[str, Statements] = {}
+
+    # -- transactions ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlConnection]:
+        with rim(self.url), self._engine.execution_options(begin="IMMEDIATE").begin() as sql:
+            yield sql
+
+    @contextmanager
+    def reading(self) -> Iterator[SqlConnection]:
+        with rim(self.url), self._engine.connect() as sql, sql.begin():
+            yield sql
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # -- the one commit --------------------------------------------------------------------------------------------
+
+    def apply(
+        self, batch: Batch, *, stream: Stream, run_id: str, expect: Cursor, next: str,
+        books: Callable[[Applied], Sequence[Change]] | None = None, dry_run: bool = False,
+    ) -> Applied:  # fmt: skip
+        applied = Applied(expect.version)
+        *early, last = _chunks(batch)
+        if dry_run:
+            with self.reading() as sql:
+                for chunk in (*early, last):
+                    self._write(sql, stream, run_id, chunk, applied, dry_run=True)
+            return applied
+        for chunk in early:  # rows only: the cursor stays where it is until the last chunk
+            with self.writing() as sql:
+                self._advance(sql, stream, expect, applied, expect.body, expect.run_id)
+                self._write(sql, stream, run_id, chunk, applied)
+        with self.writing() as sql:
+            self._advance(sql, stream, expect, applied, next, run_id)
+            self._write(sql, stream, run_id, last, applied)
+            self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
+            self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
+            sql.execute(
+                delete(tables.STAGED_PAGES).where(
+                    tables.STAGED_PAGES.c.connection_id == stream.connection_id,
+                    tables.STAGED_PAGES.c.dataset == stream.dataset,
+                )
+            )
+        return applied
+
+    def _advance(
+        self, sql: SqlConnection, stream: Stream, expect: Cursor, applied: Applied, body: str, run_id: str | None
+    ) -> None:
+        """Compare-and-set, before anything else: who comes second writes nothing."""
+        generation = sql.scalar(
+            select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == stream.connection_id)
+        )
+        done = 0
+        if generation == expect.generation:
+            values = {"generation": expect.generation, "body": body, "run_id": run_id}
+            cursors = tables.CURSORS
+            if applied.version == 0:
+                taken: Insert | Update = insert(cursors).from_select(
+                    ["connection_id", "dataset", "version", *values],
+                    select(literal(stream.connection_id), literal(stream.dataset), literal(1),
+                           *(literal(v) for v in values.values()))
+                    .where(~select(cursors.c.version).where(
+                        cursors.c.connection_id == stream.connection_id, cursors.c.dataset == stream.dataset).exists()),
+                )  # fmt: skip
+            else:
+                taken = (
+                    cursors.update()
+                    .where(
+                        cursors.c.connection_id == stream.connection_id,
+                        cursors.c.dataset == stream.dataset,
+                        cursors.c.version == applied.version,
+                    )
+                    .values(version=applied.version + 1, **values)
+                )
+            done = sql.execute(taken).rowcount
+        if done != 1:
+            raise StaleCursor(
+                f"{stream} was committed by another run, or its connection was relinked or removed meanwhile: "
+                "nothing was written, it is read again"
+            )
+        applied.version += 1
+
+    def _write(
+        self, sql: SqlConnection, stream: Stream, run_id: str, changes: Iterable[Change], applied: Applied,
+        *, dry_run: bool = False,
+    ) -> None:  # fmt: skip
+        """Diff against the current rows; old images to the history; only what changed is written."""
+        now = micros(self._now())
+        for change in changes:
+            name = change.schema.dataset_name()
+            statements = self._of(change.schema)
+            incoming = {row[: statements.key_width]: row for row in encode(change.rows, change.schema)}
+            removed = [key for key in change.removed if key not in incoming]
+            current = statements.current(sql, [*incoming, *removed])
+            inserted, updated, unchanged = [], [], 0
+            for key, row in incoming.items():
+                old = current.get(key)
+                if old is None:
+                    inserted.append(key)
+                elif statements.same(row, old):
+                    unchanged += 1
+                else:
+                    updated.append(key)
+            gone = [key for key in removed if key in current]
+            if (inserted or updated or gone) and not dry_run:
+                old_images = [current[key] for key in itertools.chain(updated, gone)]
+                statements.to_history(sql, [(*row, max(now, row[-1] + 1)) for row in old_images])
+                statements.remove(sql, gone)
+                changed = itertools.chain(inserted, updated)
+                statements.upsert(sql, [(*incoming[key], _since(now, current.get(key))) for key in changed])
+                self._feed(sql, stream, run_id, now, name, (inserted, updated, gone))
+            before = applied.counts.get(name, Counts())
+            counts = Counts(len(inserted), len(updated), len(gone), unchanged)
+            applied.counts[name] = Counts(*(a + b for a, b in zip(before, counts, strict=True)))
+
+    def _feed(
+        self, sql: SqlConnection, stream: Stream, run_id: str, now: int, name: str,
+        keys: tuple[list[Any], list[Any], list[Any]],
+    ) -> None:  # fmt: skip
+        tenant = next(iter(itertools.chain(*keys)))[0]
+        inserted, updated, removed = (json.dumps(part, separators=(",", ":")) for part in keys)
+        sql.execute(
+            insert(tables.CHANGES),
+            {
+                "changed_at": now, "dataset": name, "tenant_id": tenant, "connection_id": stream.connection_id,
+                "run_id": run_id, "inserted": inserted, "updated": updated, "removed": removed,
+            },
+        )  # fmt: skip
+
+    def _keep_books(self, sql: SqlConnection, books: Iterable[Change]) -> None:
+        for change in books:
+            if change.rows.height:
+                self._of(change.schema).upsert(sql, encode(change.rows, change.schema))
+
+    def _quarantine(self, sql: SqlConnection, connection_id: str, run_id: str, evidence: Sequence[Sealed]) -> None:
+        if not evidence:
+            return
+        tenant = sql.scalar(
+            select(tables.CONNECTIONS.c.tenant_id).where(tables.CONNECTIONS.c.connection_id == connection_id)
+        )
+        now = micros(self._now())
+        sql.execute(
+            insert(tables.QUARANTINE),
+            [
+                {
+                    "quarantine_id": f"{run_id}-{n}", "tenant_id": tenant, "connection_id": connection_id,
+                    "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
+                }
+                for n, item in enumerate(evidence)
+            ],
+        )  # fmt: skip
+
+    def record(self, books: Sequence[Change], quarantined: Sequence[Sealed] = (), *, connection_id: str) -> None:
+        with self.writing() as sql:
+            known = sql.scalar(
+                select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == connection_id)
+            )
+            if known is None:  # erased meanwhile: nothing of it may come back
+                return
+            self._keep_books(sql, books)
+            run_id = next((str(b.rows["run_id"][0]) for b in books if "run_id" in b.rows and b.rows.height), "none")
+            self._quarantine(sql, connection_id, run_id, quarantined)
+
+    def _of(self, schema: type[Dataset]) -> Statements:
+        name = schema.dataset_name()
+        if name not in self._statements:
+            self._statements[name] = Statements(schema, history=name in SYNCED)
+        return self._statements[name]
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def cursor(self, stream: Stream, generation: int) -> Cursor:
+        """The stream's cursor; its body starts anew when the credential is of another generation."""
+        with self.reading() as sql:
+            row = sql.execute(
+                select(tables.CURSORS).where(
+                    tables.CURSORS.c.connection_id == stream.connection_id, tables.CURSORS.c.dataset == stream.dataset
+                )
+            ).one_or_none()
+        if row is None:
+            return Cursor(generation=generation)
+        if row.generation != generation:
+            return Cursor(row.version, generation)
+        return Cursor(row.version, generation, row.body, row.run_id)
+
+    def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
+        table = tables.TABLES[schema.dataset_name()]
+        dtypes = schema.dtypes()
+        conditions = [_condition(table.c[name], value) for name, value in where.items()]
+        with self.reading() as sql:
+            found = sql.execute(select(*(table.c[name] for name in dtypes)).where(*conditions)).fetchall()
+        return decode([tuple(row) for row in found], dtypes)
+
+    def read(
+        self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None, limit: int | None = None
+    ) -> Iterator[pl.DataFrame]:
+        dtypes = read_dtypes(schema, history=query.history)
+        wanted = {name: dtypes[name] for name in (columns if columns is not None else dtypes)}
+        statement = _select(schema, query, list(wanted))
+        if limit is not None:
+            statement = statement.limit(limit)
+        with self.reading() as sql:
+            result = sql.execution_options(yield_per=READ_BATCH).execute(statement)
+            empty = True
+            for part in result.partitions():
+                empty = False
+                yield decode([tuple(row) for row in part], wanted)
+            if empty:
+                yield decode([], wanted)
+
+    def check(self, schema: type[Dataset], query: Query) -> None:
+        _select(schema, query, [])
+
+    def changes(self, since: int = 0, *, connection: str | None = None) -> pl.DataFrame:
+        statement = select(tables.CHANGES).where(tables.CHANGES.c.seq > since).order_by(tables.CHANGES.c.seq)
+        if connection is not None:
+            statement = statement.where(tables.CHANGES.c.connection_id == connection)
+        with self.reading() as sql:
+            found = sql.execute(statement).fetchall()
+        rows = [
+            (row.seq, row.changed_at, row.dataset, op, list(key), row.run_id)
+            for row in found
+            for op in ("inserted", "updated", "removed")
+            for key in json.loads(getattr(row, op))
+        ]
+        schema: dict[str, Any] = {
+            "seq": pl.Int64, "changed_at": pl.Int64, "dataset": pl.String, "op": pl.String,
+            "key": pl.List(pl.String), "run_id": pl.String,
+        }  # fmt: skip
+        frame = pl.DataFrame(rows, schema=schema, orient="row")
+        return frame.with_columns(pl.from_epoch("changed_at", time_unit="us").cast(INSTANT))
+
+    # -- pages that wait, names that changed, erasure --------------------------------------------------------------
+
+    def stage_page(self, stream: Stream, generation: int, page: StagedPage) -> None:
+        with self.writing() as sql:
+            sql.execute(
+                insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"),
+                {
+                    "connection_id": stream.connection_id, "dataset": stream.dataset, "generation": generation,
+                    "subject": page.subject, "n": page.n, "position": page.position, "status": page.status,
+                    "staged_at": micros(page.staged_at), "body": page.body,
+                },
+            )  # fmt: skip
+
+    def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
+        staged = tables.STAGED_PAGES
+        with self.reading() as sql:
+            found = sql.execute(
+                select(staged)
+                .where(
+                    staged.c.connection_id == stream.connection_id,
+                    staged.c.dataset == stream.dataset,
+                    staged.c.generation == generation,
+                )
+                .order_by(staged.c.subject, staged.c.n)
+            ).fetchall()
+        return [
+            StagedPage(row.subject, row.n, row.position, row.status, row.body, from_micros(row.staged_at))
+            for row in found
+        ]
+
+    def aliases(self, connection_id: str, kind: str) -> dict[str, str]:
+        aliases = tables.ALIASES
+        with self.reading() as sql:
+            found = sql.execute(
+                select(aliases.c.vendor_id, aliases.c.id).where(
+                    aliases.c.connection_id == connection_id, aliases.c.kind == kind
+                )
+            )
+            return {row.vendor_id: row.id for row in found}
+
+    def erase(self, connection_id: str) -> int:
+        with self.writing() as sql:
+            count = 0
+            for table in tables.OWNED_BY_CONNECTION:
+                count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
+        with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased
+            sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
+
+
+# -- helpers -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def rim(url: str) -> Iterator[None]:
+    """Errors of the driver become ours, with the file's name and no statement or value in the message."""
+    try:
+        yield
+    except DBAPIError as error:
+        cause = str(error.orig)
+        raise StoreError(f"the database {_shown(url)} failed: {cause}; {_remedy(cause)}") from None
+
+
+def _remedy(cause: str) -> str:
+    if "full" in cause or "disk I/O" in cause:
+        return "free some space; nothing was half written and the work is tried again"
+    if "locked" in cause or "busy" in cause:
+        return "another process holds it for long; the work is tried again"
+    if "readonly" in cause or "unable to open" in cause:
+        return "give this user the right to write the file and its folder"
+    return "the work is kept and tried again"
+
+
+def _shown(url: str) -> str:
+    return url.removeprefix("sqlite:///").split("?")[0] if url.startswith("sqlite") else url.split("@")[-1]
+
+
+def _chunks(batch: Batch) -> list[list[Change]]:
+    """The changes in transactions of at most `CHUNK` rows; one transaction when the batch is atomic or small."""
+    if batch.atomic or sum(c.rows.height + len(c.removed) for c in batch.changes) <= CHUNK:
+        return [list(batch.changes)]
+    chunks: list[list[Change]] = []
+    for change in batch.changes:
+        for start in range(0, change.rows.height, CHUNK):
+            chunks.append([Change(change.schema, change.rows.slice(start, CHUNK))])
+        for start in range(0, len(change.removed), CHUNK):
+            gone = change.removed[start : start + CHUNK]
+            chunks.append([Change(change.schema, change.rows.clear(), gone)])
+    return chunks
+
+
+def micros(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
+
+
+def _since(now: int, old: tuple[Any, ...] | None) -> int:
+    """From when this version is known: never before the one it replaces, even if the clock went back."""
+    return now if old is None else max(now, old[-1] + 1)
+
+
+def _condition(column: Any, value: Any) -> Any:
+    if isinstance(value, tuple):
+        op, operand = value
+        return column.op(op)(_stored(operand))
+    return column == _stored(value)
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return micros(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def read_dtypes(schema: type[Dataset], *, history: bool) -> dict[str, pl.DataType]:
+    """Columns of a read; with `history` also when each version was known."""
+    return {**schema.dtypes(), **({"known_from": INSTANT, "known_to": INSTANT} if history else {})}
+
+
+def _select(schema: type[Dataset], query: Query, columns: list[str]) -> Any:
+    name = schema.dataset_name()
+    current = tables.TABLES[name]
+    if (query.history or query.as_of) and name not in SYNCED:
+        raise UsageError(f"{name} has no history; as_of and history work for: {', '.join(SYNCED)}")
+    key = schema.primary_key()
+
+    def part(table: Table, *more: Any) -> Any:
+        picked = [
+            table.c[column] if column in table.c else null().label(column)
+            for column in dict.fromkeys([*columns, *key, *(["known_from"] if query.history else [])])
+        ]
+        return select(*picked).where(*_filters(table, name, query), *more)
+
+    if not (query.history or query.as_of):
+        return part(current).order_by(*(current.c[k] for k in key)).with_only_columns(*(current.c[c] for c in columns))
+    past = tables.HISTORY[name]
+    if query.history:
+        both = union_all(part(current), part(past)).subquery()
+        order = [*(both.c[k] for k in key), both.c.known_from]
+    else:
+        at = micros(query.as_of) if query.as_of else 0
+        both = union_all(
+            part(current, current.c.known_from <= at),
+            part(past, past.c.known_from <= at, past.c.known_to > at),
+        ).subquery()
+        order = [both.c[k] for k in key]
+    return select(*(both.c[c] for c in columns)).order_by(*order)
+
+
+def _filters(table: Table, name: str, query: Query) -> list[Any]:
+    found: list[Any] = []
+    for column, value in (("tenant_id", query.tenant), ("connection_id", query.connection)):
+        if value is not None:
+            found.append(table.c[column] == value)
+    if query.accounts is not None:
+        if "account_id" not in table.c:
+            raise UsageError(f"{name} has no accounts to filter by")
+        found.append(table.c.account_id.in_(list(query.accounts)))
+    if query.since is not None or query.until is not None:
+        if name not in TIME_COLUMN:
+            raise UsageError(f"{name} has no date to filter by; since and until work for: {', '.join(TIME_COLUMN)}")
+        when = table.c[TIME_COLUMN[name]]
+        if query.since is not None:
+            found.append(when >= _first_of(query.since, when))
+        if query.until is not None:
+            found.append(when < _first_of(query.until + timedelta(days=1), when))
+    return found
+
+
+def _first_of(day: date, column: Any) -> str | int:
+    """The day's begin as the column stores it: a date, or its first microsecond in UTC."""
+    return day.isoformat() if isinstance(column.type, Text) else micros(datetime.combine(day, time(), UTC))

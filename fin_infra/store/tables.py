@@ -1,0 +1,173 @@
+"""The SQL side of the datasets, and the tables of the store's own bookkeeping.
+
+Dataset tables are made from their schema through our own map dtype → (SQL type, codec), because dataframely's
+`to_sqlalchemy_columns()` gives lossy NUMERIC, naive DATETIME and VARCHAR(n). On SQLite: amounts, dates and words are
+TEXT, instants are integer microseconds, flags are 0/1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.types import TypeEngine
+
+from fin_infra.datasets import DATASETS, SYNCED, dataset
+from fin_infra.datasets.base import Dataset
+
+METADATA = MetaData()
+
+
+def sql_type(dtype: pl.DataType) -> TypeEngine[Any]:
+    """TEXT or BIGINT: the two storage classes that lose nothing."""
+    match dtype:
+        case pl.String() | pl.Enum() | pl.Decimal() | pl.Date():
+            return Text()
+        case pl.Datetime() | pl.Boolean() | pl.Int64():
+            return BigInteger()
+        case _:
+            raise TypeError(f"no exact SQL type for {dtype}; add it to sql_type and to both codecs")
+
+
+def _columns(schema: type[Dataset]) -> list[Column[Any]]:
+    columns = schema.columns()
+    key = schema.primary_key()
+    return [
+        Column(name, sql_type(dtype), primary_key=name in key, nullable=columns[name].nullable)
+        for name, dtype in schema.dtypes().items()
+    ]
+
+
+def _dataset_table(name: str) -> Table:
+    schema = dataset(name)
+    known = [Column("known_from", BigInteger, nullable=False)] if name in SYNCED else []
+    return Table(name, METADATA, *_columns(schema), *known, sqlite_with_rowid=False)
+
+
+def _history_table(name: str) -> Table:
+    schema = dataset(name)
+    return Table(
+        f"{name}_history",
+        METADATA,
+        *_columns(schema),
+        Column("known_from", BigInteger, primary_key=True),
+        Column("known_to", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+TABLES = {name: _dataset_table(name) for name in DATASETS}
+HISTORY = {name: _history_table(name) for name in SYNCED}
+
+CONNECTIONS = Table(
+    "connections", METADATA,
+    Column("connection_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),            # active | reauth | disabled
+    Column("reason", Text),                           # why it is not active, in one sentence
+    Column("generation", Integer, nullable=False),    # counts credentials: cursors belong to one
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+SECRETS = Table(
+    "secrets", METADATA,
+    Column("connection_id", Text, primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),      # sealed by the vault
+)  # fmt: skip
+
+CURSORS = Table(
+    "cursors", METADATA,
+    Column("connection_id", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("version", Integer, nullable=False),       # compare-and-set: one more with every commit
+    Column("generation", Integer, nullable=False),
+    Column("body", Text, nullable=False),             # opaque JSON of the stream's kind
+    Column("run_id", Text),                           # the run that published it: a second delivery is a no-op
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+STAGED_PAGES = Table(
+    "staged_pages", METADATA,
+    Column("connection_id", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("position", Text, nullable=False),         # where the vendor's next page begins
+    Column("status", Integer, nullable=False),
+    Column("staged_at", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),      # sealed by the vault
+)  # fmt: skip
+
+CHANGES = Table(
+    "changes", METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("connection_id", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("inserted", Text, nullable=False),         # JSON lists of keys, in the dataset's key order
+    Column("updated", Text, nullable=False),
+    Column("removed", Text, nullable=False),
+    sqlite_autoincrement=True,                        # a number is never used twice: readers keep it as their place
+)  # fmt: skip
+
+QUARANTINE = Table(
+    "quarantine", METADATA,
+    Column("quarantine_id", Text, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("connection_id", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),      # the evidence, sealed by the vault
+)  # fmt: skip
+
+ALIASES = Table(
+    "aliases", METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("connection_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),           # account | transaction
+    Column("vendor_id", Text, primary_key=True),
+    Column("id", Text, nullable=False),               # ours: the vendor's id at first sight
+    Column("valid_from", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+DUE = Table(
+    "due", METADATA,
+    Column("schedule", Text, primary_key=True),
+    Column("connection_id", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("session", Text),
+    Column("rule", Text, nullable=False),             # what `due_at` was computed from: a changed rule starts anew
+    Index("due_by_time", "due_at"),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+META = Table(
+    "meta", METADATA,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)  # fmt: skip
+
+Index("transactions_by_connection", TABLES["transactions"].c.connection_id)
+Index("runs_by_stream", TABLES["runs"].c.connection_id, TABLES["runs"].c.dataset, TABLES["runs"].c.started_at)
+Index("findings_by_stream", TABLES["findings"].c.connection_id, TABLES["findings"].c.dataset)
+Index("aliases_by_id", ALIASES.c.connection_id, ALIASES.c.id)
+
+OWNED_BY_CONNECTION = [
+    *TABLES.values(), *HISTORY.values(), CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, DUE, SECRETS, CONNECTIONS,
+]  # fmt: skip
+"""Every table with rows of a connection: what erasing it empties."""
