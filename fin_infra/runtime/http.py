@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import httpx
 from svc_infra.http import new_async_httpx_client
@@ -32,16 +32,14 @@ class GuardedBreaker(CircuitBreaker):
     cancelled keeps its place for ever: after three the circuit never closes again.
     """
 
-    async def __aexit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: Any) -> bool:
-        if exc_val is None or not isinstance(exc_val, Exception):
-            if exc_val is not None:  # cancelled: it proved nothing
-                self._half_open_calls = max(0, self._half_open_calls - 1)
-                return False
-            await self._record_success()
-        elif getattr(exc_val, "vendor_wide", False):
-            await self._record_failure(exc_val)
-        elif not isinstance(exc_val, CircuitBreakerError):
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: Any
+    ) -> Literal[False]:
+        if exc_val is None or (isinstance(exc_val, Exception) and not getattr(exc_val, "vendor_wide", False)):
             await self._record_success()  # the vendor answered; that it refused this one says nothing of the rest
+        elif isinstance(exc_val, Exception):
+            await self._record_failure(exc_val)
+        # else cancelled: it proved nothing
         if self._state is CircuitState.HALF_OPEN:
             self._half_open_calls = max(0, self._half_open_calls - 1)
         return False
@@ -102,8 +100,7 @@ class HttpPool:
             await self._gate.passed(key, name)
             try:
                 async with breaker:
-                    reply = await once()
-                return reply
+                    return await once()
             except QuotaError as error:
                 self._gate.close(key, error.retry_after)
                 raise
