@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
+import pytest
+
+from tests.world import World, world_of
 
 pl.DataFrame([{"d": date.min, "t": datetime.now(UTC), "x": timedelta(1)}])
+
+SHARED = os.environ.get("FIN_INFRA_SHARED")
+collect_ignore_glob = [] if SHARED else ["*/test_*_samples.py", "*/test_*_description.py"]
+"""Tests over recorded vendor samples and interface descriptions form a group that runs where these lie."""
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees this machine's settings or writes to the checkout: each stands in a folder of its own."""
+    for name in list(os.environ):
+        if name.startswith("FIN_INFRA_") and name != "FIN_INFRA_SHARED":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with world_of(tmp_path) as found:
+        yield found

@@ -42,6 +42,7 @@ async def _demo() -> None:
     from datetime import UTC, datetime, timedelta
 
     from fin_infra.cli.output import instant, put, say
+    from fin_infra.errors import UsageError
     from fin_infra.providers import resolve
     from fin_infra.providers.teller.simulator import TellerSimulator, sandbox
     from fin_infra.runtime import Runtime
@@ -58,6 +59,11 @@ async def _demo() -> None:
         async with Runtime(
             settings, now=clock, base_urls={"teller": served.url}, on_report=lambda r: put(f"  ran  {r.sentence()}")
         ) as runtime:
+            if any(c.tenant_id != TENANT for c in runtime.connections.all()):
+                raise UsageError(
+                    f"{settings.store_url} holds linked connections, and the demo's clock and bank are not theirs; "
+                    "set FIN_INFRA_STORE_URL to another file for the demo"
+                )
             for old in runtime.connections.all(tenant=TENANT):
                 runtime.queue.forget(old.connection_id)
                 runtime.connections.remove(old.connection_id, erase=True)

@@ -140,7 +140,7 @@ class Planner:
         moved = [
             {
                 "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at),
-                "next": micros(self._schedules[d.schedule].due_after(now, d.unique_key)),
+                "next": micros(self._schedules[d.schedule].due_after_run(now, d.unique_key)),
             }
             for d in due
         ]  # fmt: skip

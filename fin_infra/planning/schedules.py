@@ -76,6 +76,13 @@ class Schedule:
         slots = (moment - EPOCH - offset) // every + 1
         return EPOCH + offset + slots * every
 
+    def due_after_run(self, moment: datetime, stream: str) -> datetime:
+        """The next due time of a stream that was just queued: never sooner than half of `every` after it.
+
+        A stream that ran late, or at once because it was new, does not run again minutes later at its usual hour.
+        """
+        return self.due_after(moment + self.rule.every / 2, stream)
+
     def _offset(self, stream: str) -> timedelta:
         if not self.rule.jitter:
             return timedelta()

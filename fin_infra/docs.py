@@ -1,0 +1,316 @@
+"""Writes the pages of docs/ that are made from the code: `python -m fin_infra.docs`, which `make docs` calls.
+
+Pure functions render text from the declarations; `main` alone touches files. `--check` writes nothing and exits 1
+with the names of stale pages. Nothing imports this module, so it may look at every layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import polars as pl
+import typer.main
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from fin_infra.cli import app
+from fin_infra.cli.output import put, say
+from fin_infra.datasets import DATASETS, SYNCED, dataset
+from fin_infra.datasets.base import Dataset
+from fin_infra.errors import CODES
+from fin_infra.planning.schedules import Rule
+from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.providers.base import Provider
+from fin_infra.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("datasets", "reference")  # every page in these is made here
+HEADER = "<!-- Made from the code by `make docs`. Change the code, not this page. -->"
+
+OUTCOMES = {
+    "retry": "The attempt is counted and the job waits a random time below a limit that doubles with every attempt, "
+    "an hour at most unless the vendor asks for longer. After `FIN_INFRA_MAX_ATTEMPTS` attempts it is a dead letter. "
+    "`stale_cursor` waits a second at most: nobody is ill, another run was first.",
+    "later": "The job is put back until the stated time, or for a minute when the vendor states none. No attempt is "
+    "counted. A job that has been put off for {days} days is a dead letter.",
+    "park": "The job is done and not tried again before its next due time. A credential that is refused as a whole "
+    "stops its connection: state `reauth`, planned again after `fin-infra connections relink`.",
+    "quarantine": "The evidence is kept, encrypted, and there is a finding. The job is a dead letter at once; what "
+    "came of other accounts has been committed. A single row is set aside alone: its run is `partial` and the job is "
+    "done.",
+    "refuse": "Nothing was tried. The command exits with 2. Inside a job it counts as `park`.",
+}
+
+SCHEDULE_EXAMPLE = """\
+schedules:
+  banks: {job: sync_transactions, every: 6h, jitter: 30m}
+  one-customer:
+    job: sync_accounts
+    every: 1h30m
+    lane: interactive
+    providers: [teller]
+    tenants: [ada]
+"""
+
+
+def pages() -> dict[str, str]:
+    """All pages by their path below docs/."""
+    found = {f"datasets/{name}.md": dataset_page(dataset(name)) for name in DATASETS}
+    found["reference/commands.md"] = commands_page(typer.main.get_command(app))
+    found["reference/errors.md"] = errors_page()
+    found["reference/schedules.md"] = schedules_page()
+    found["reference/settings.md"] = settings_page([resolve(name) for name in PROVIDERS])
+    return found
+
+
+# -- datasets ----------------------------------------------------------------------------------------------------------
+
+
+def dataset_page(schema: type[Dataset]) -> str:
+    name = schema.dataset_name()
+    key = schema.primary_key()
+    columns = schema.columns()
+    rows = []
+    for column, dtype in schema.dtypes().items():
+        spec = columns[column]
+        about: Mapping[str, Any] = spec.metadata or {}
+        rows.append(
+            (
+                f"**{column}**" if column in key else column, dtype_words(dtype), about.get("unit") or "",
+                spec.description or "", about.get("null") or "never", "yes" if about.get("pii") else "",
+            )
+        )  # fmt: skip
+    kept = (
+        "Every version of a row is kept: `--history` shows them with `known_from` and `known_to`, `--as-of` the rows "
+        "as they were known at an instant. Every change is in the change feed."
+        if name in SYNCED
+        else "Only the current rows are kept."
+    )
+    return _page(
+        f"# {name}",
+        inspect.getdoc(schema) or "",
+        f"Key: {', '.join(f'`{column}`' for column in key)}. {kept}",
+        _table(("column", "type", "unit", "meaning", "when null", "personal data"), rows),
+        f'Read it with `fin-infra read {name}` or `fin_infra.read("{name}")`.',
+    )
+
+
+def dtype_words(dtype: pl.DataType) -> str:
+    """The type in the words of these pages."""
+    match dtype:
+        case pl.Enum():
+            return "enum: " + ", ".join(f"`{value}`" for value in dtype.categories)
+        case pl.String():
+            return "text"
+        case pl.Decimal():
+            return "amount"
+        case pl.Date():
+            return "date"
+        case pl.Datetime():
+            return "instant"
+        case pl.Boolean():
+            return "bool"
+        case pl.Int64():
+            return "integer"
+        case _:
+            raise TypeError(f"no word for {dtype}; add it to dtype_words")
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def errors_page() -> str:
+    from fin_infra.runtime.worker import MAX_DEFERRAL_DAYS
+
+    parts = [
+        "# Errors",
+        "Every error has a code, and every code leads to one outcome. The code is in `runs.error_code`, in "
+        "`streams.error_code`, in `account_states.error_code` and in the answer of a command with `--json`.",
+    ]
+    for outcome, meaning in OUTCOMES.items():
+        codes = [(f"`{name}`", code.meaning) for name, code in CODES.items() if code.outcome == outcome]
+        parts += [f"## {outcome}", meaning.format(days=MAX_DEFERRAL_DAYS), _table(("code", "meaning"), codes)]
+    return _page(*parts)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def settings_page(providers: Iterable[Provider]) -> str:
+    prefix = str(Settings.model_config["env_prefix"])
+    rows = [
+        (f"`{prefix}{name.upper()}`", _setting_type(field), _default(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    parts = [
+        "# Settings",
+        "Settings are environment variables, or lines of the same form in a file `.env` in the folder the command "
+        "runs in. A variable wins over the file. A wrong value stops the command with the name of the variable.",
+        _table(("variable", "type", "default", "meaning"), rows),
+    ]
+    for provider in providers:
+        vendor = Settings.model_construct().vendor(provider.name)
+        fields = [
+            (f"`{vendor.variable(f.name)}`", "yes" if f.required else "no", f.purpose) for f in provider.app_fields
+        ]
+        address = (f"`{vendor.variable('base_url')}`", "no", f"another address than {provider.base_url}: a simulator")
+        parts += [
+            f"## {provider.title}",
+            "The application's own credentials. A user's credential is never a setting: it goes to the vault with "
+            "`fin-infra connections add`.",
+            _table(("variable", "required", "meaning"), [*fields, address]),
+        ]
+    return _page(*parts)
+
+
+def _setting_type(field: FieldInfo) -> str:
+    kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
+    words = {str: "text", int: "integer", float: "number", Path: "path", SecretStr: "secret"}
+    signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    bounds = [
+        f"{said} {getattr(limit, sign):g}"
+        for limit in field.metadata
+        for sign, said in signs.items()
+        if hasattr(limit, sign)
+    ]
+    return ", ".join([*(words[kind] for kind in kinds), *bounds])
+
+
+def _default(value: object) -> str:
+    return "none" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+def commands_page(root: Any) -> str:
+    """`root`: the click command of the whole app; typer carries its own copy of click, hence no type."""
+    parts = ["# Commands", root.help, root.epilog]
+    for words, command in walk(root):
+        context = command.context_class(command, info_name=" ".join(words))
+        usage = " ".join([*words, *command.collect_usage_pieces(context)])
+        parts += [f"## {' '.join(words)}", f"    {usage}", _help(command.help)]
+        options = [record for param in command.params if (record := param.get_help_record(context)) is not None]
+        if options:
+            parts.append(_table(("argument or option", "meaning"), [(f"`{a}`", b) for a, b in map(_plain, options)]))
+    return _page(*parts)
+
+
+def walk(command: Any, above: tuple[str, ...] = ("fin-infra",)) -> list[tuple[tuple[str, ...], Any]]:
+    """All commands below one with the words that call them, in the order of the help."""
+    found = []
+    for name, child in command.commands.items():
+        words = (*above, name)
+        children = walk(child, words) if hasattr(child, "commands") else []
+        if not children or child.invoke_without_command:
+            found.append((words, child))
+        found += children
+    return found
+
+
+def _help(text: str) -> str:
+    """The help with its example as a block that can be copied."""
+    purpose, mark, example = text.partition("Example: ")
+    return f"{purpose.strip()}\n\n    {example.strip()}" if mark else purpose.strip()
+
+
+def _plain(record: tuple[str, str]) -> tuple[str, str]:
+    return " ".join(record[0].split()), " ".join(record[1].split())
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+def schedules_page() -> str:
+    rows = [
+        (
+            f"`{name}`", _schedule_type(field), "required" if field.is_required() else _default(field.default or None),
+            field.description or "",
+        )
+        for name, field in Rule.model_fields.items()
+    ]  # fmt: skip
+    return _page(
+        "# Schedules",
+        "A project's `schedules/*.yaml` say when jobs run. Each file has the one section `schedules`: a name, and the "
+        "fields below. A name, a field or a value that is not known stops the start, with file, line and the allowed "
+        "values; `fin-infra schedules check` says the same without starting.",
+        _table(("field", "type", "default", "meaning"), rows),
+        "A duration is one or more numbers with a unit: `90s`, `30m`, `6h`, `1d`, `1h30m`. `every` must be longer than "
+        "nothing, `jitter` not longer than `every`. Due times are whole multiples of `every` since 1970 in UTC, plus "
+        "the stream's own share of `jitter`.",
+        "\n".join(f"    {line}" for line in SCHEDULE_EXAMPLE.splitlines()),
+        "A schedule drives every active connection whose vendor has the job's dataset. Several schedules may drive one "
+        "stream: at most one of its jobs waits or runs at a time. A stream that is linked new, relinked or overdue is "
+        "due at once, and after a pause it runs once, not once for every time it missed. Once queued it is not due "
+        "again before half of `every` has passed.",
+    )
+
+
+def _schedule_type(field: FieldInfo) -> str:
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in kinds)
+    if field.annotation is timedelta:
+        return "duration"
+    return "list of text" if kinds else "text"
+
+
+# -- text and files ----------------------------------------------------------------------------------------------------
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join([HEADER, *(part for part in parts if part)]) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def stale(folder: Path) -> list[str]:
+    """Pages below `folder` that are missing, differ from the code, or belong to nothing any more."""
+    wanted = pages()
+    differing = [name for name, text in wanted.items() if not _is(folder / name, text)]
+    return sorted([*differing, *_leftover(folder, wanted)])
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _leftover(folder: Path, wanted: Mapping[str, str]) -> list[str]:
+    there = [path.relative_to(folder).as_posix() for name in FOLDERS for path in (folder / name).glob("*.md")]
+    return [name for name in there if name not in wanted]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fin_infra.docs", description="Write the pages made from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name the stale pages")
+    parser.add_argument("--folder", type=Path, default=ROOT / "docs", help="where the pages lie")
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder
+    old = stale(folder)
+    if options.check:
+        for name in old:
+            put(name)
+        if old:
+            say("these pages differ from the code; make docs writes them anew")
+        return 1 if old else 0
+    for name in old:
+        put(name)
+        path, text = folder / name, pages().get(name)
+        if text is None:
+            path.unlink()
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,168 @@
+"""T-49 … T-56: dates, schedules, workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from fin_infra.providers.teller.simulator import Fault
+from fin_infra.runtime import Runtime
+from fin_infra.settings import Settings
+from tests.world import World, bought, checking
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York", "Pacific/Pago_Pago", "UTC"])
+async def test_t49_a_bank_date_stays_the_date_it_is_in_every_zone(
+    world: World, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        world.bank.enroll("tok", checking("acc_1", bought("txn_1", on="2026-11-20"), bought("txn_2", on="2026-03-08")))
+        await world.link()
+        await world.work(timedelta(hours=11, minutes=30))  # 23:30 UTC
+        rows = {row["transaction_id"]: row["booked_on"] for row in world.rows("transactions")}
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    assert rows == {"txn_1": date(2026, 11, 20), "txn_2": date(2026, 3, 8)}
+    assert [r["booked_on"] for r in world.rows("transactions", since=date(2026, 11, 20), until=date(2026, 11, 20))] == [
+        date(2026, 11, 20)
+    ]
+
+
+async def test_t49_a_missing_date_is_null_never_1970_and_a_wrong_one_is_not_guessed(world: World) -> None:
+    rows = [bought("txn_0", on="0"), bought("txn_b", on=" "), bought("txn_w", on="2026-02-30"), bought("txn_ok")]
+    world.bank.enroll("tok", checking("acc_1", *rows))
+    await world.link()
+    await world.work()
+    kept = {row["transaction_id"]: row["booked_on"] for row in world.rows("transactions")}
+    assert kept == {"txn_0": None, "txn_b": None, "txn_ok": date(2026, 11, 20)}
+    [finding] = world.rows("findings")
+    assert (finding["subject"], finding["detail"]) == ("txn_w", "not kept: booked_on is not a date as YYYY-MM-DD")
+
+
+async def test_t50_a_job_whose_worker_vanished_is_done_by_the_next_within_its_lease(world: World) -> None:
+    world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
+    connection = await world.link()
+    async with world.runtime() as dead:
+        dead.planner().tick()
+        taken = [dead.queue.reserve_next(), dead.queue.reserve_next()]  # and is never heard of again
+        assert None not in taken
+    async with world.runtime() as early:
+        await _one_look(early)  # the lease still runs: nobody else may touch it
+    assert world.reports == []
+    assert world.rows("runs") == []
+    reports = await world.work(timedelta(seconds=world.settings.lease_seconds + 1))
+    assert {(r.dataset, r.outcome) for r in reports} == {("accounts", "ok"), ("transactions", "ok")}
+    assert world.ids() == ["txn_1"]
+    async with world.runtime() as late:
+        for job in taken:
+            assert job is not None
+            assert late.queue.extend(job.id) == 0
+            late.queue.fail(job.id, error="too late")
+            late.queue.ack(job.id)
+        assert late.queue.jobs() == []
+        assert late.queue.stats().done == 2
+    assert world.stream()["connection_id"] == connection.connection_id
+    assert {run["outcome"] for run in world.rows("runs")} == {"ok"}
+
+
+async def test_t50_a_slow_job_keeps_its_lease_while_its_worker_lives(world: World) -> None:
+    settings = world.settings.model_copy(update={"lease_seconds": 0.5})
+    world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
+    await world.link()
+    world.bank.fail_next(Fault("slow", on="/accounts", seconds=1.2))
+    reports = []
+    async with Runtime(settings, base_urls={"teller": world.url}, on_report=reports.append) as runtime:
+        worker = asyncio.create_task(runtime.run_worker(until_idle=True))
+        async with Runtime(settings, base_urls={"teller": world.url}, on_report=reports.append) as other:
+            await asyncio.sleep(0.1)
+            await other.run_worker(until_idle=True)
+        await worker
+    assert [(r.dataset, r.outcome) for r in reports if r.dataset == "accounts"] == [("accounts", "ok")]
+
+
+async def test_t51_a_run_whose_lease_was_lost_writes_nothing_over_its_successor(world: World) -> None:
+    world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
+    await world.link()
+    await world.work()
+    row = world.bank.account("acc_1").transactions[0]
+    world.clock.advance(timedelta(days=1))
+    async with world.runtime() as slow, world.runtime() as next_one:
+        slow.planner().tick()
+        stuck = slow.queue.reserve_next()
+        assert stuck is not None
+        world.clock.advance(timedelta(seconds=61))
+        row.amount = "-11.00"
+        await next_one.run_worker(until_idle=True)
+        slow.queue.ack(stuck.id)
+        slow.queue.defer(stuck.id, 0)
+        assert next_one.queue.stats().ready == 0
+    assert world.rows("transactions")[0]["amount"] == -11
+
+
+async def test_t52_after_downtime_a_stream_runs_once_and_covers_the_gap(world: World) -> None:
+    world.bank.enroll("tok", checking("acc_1", bought("txn_0")))
+    await world.link()
+    await world.work()
+    for n in range(1, 20):
+        world.bank.add("acc_1", bought(f"txn_{n:02}", on=f"2026-12-{n:02}"))
+    reports = await world.work(timedelta(days=30))
+    assert sorted(r.dataset for r in reports) == ["accounts", "transactions"]
+    assert len(world.ids()) == 20
+    assert await world.work() == []
+
+
+async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_path: Path) -> None:
+    world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
+    await world.link()
+    await world.work()
+    project = tmp_path / "mine"
+    from fin_infra.project import init
+
+    init(project)
+    (project / "schedules/transactions.yaml").write_text(
+        "schedules:\n  transactions: {job: sync_transactions, every: 1h}\n"
+    )
+    world.settings = Settings(**{**world.settings.model_dump(), "project": project})
+    assert await world.work(timedelta(minutes=5)) == []
+    reports = await world.work(timedelta(minutes=55))
+    assert [r.dataset for r in reports] == ["transactions"]
+
+
+async def test_t55_a_finished_job_can_be_queued_again_and_a_live_one_only_once(world: World) -> None:
+    world.bank.enroll("tok", checking("acc_1"))
+    await world.link()
+    async with world.runtime() as runtime:
+        one, two = runtime.planner(), runtime.planner()
+        assert len(one.tick()) == 2
+        two.tick()
+        assert runtime.queue.stats().ready == 2
+        await runtime.run_worker(until_idle=True)
+        assert runtime.queue.stats().done == 2
+        world.clock.advance(timedelta(days=1))
+        assert len(one.tick()) == 2
+        assert runtime.queue.stats().ready == 2
+
+
+async def test_t56_a_job_of_a_kind_we_do_not_know_is_left_for_who_does(world: World) -> None:
+    async with world.runtime() as runtime:
+        runtime.queue.enqueue("somebody_elses", {"connection": "x"})
+        await asyncio.wait_for(_one_look(runtime), 5)
+        [job] = runtime.queue.jobs()
+        assert (job.name, job.state, job.attempts) == ("somebody_elses", "queued", 0)
+    assert os.path.exists(world.folder / "fin-queue.db")
+
+
+async def _one_look(runtime: Runtime) -> None:
+    worker = runtime.worker()
+    loop = worker.start()
+    await asyncio.sleep(0.4)
+    await worker.stop()
+    await loop
