@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fin_infra.errors import (
-    CODES,
     DefectError,
     FinInfraError,
     LaterError,
@@ -59,8 +58,3 @@ def worst(outcomes: list[Outcome]) -> Outcome:
     """The outcome that decides what a job with several parts does next: the one that promises most if tried again."""
     rank = ["later", "retry", "stale_cursor", "quarantine", "park", "partial", "ok"]
     return min(outcomes, key=lambda o: (rank.index(o.kind), o.after or 0.0), default=OK)
-
-
-def outcome_of_code(code: str) -> str:
-    """`retry`, `later`, `park`, `quarantine` or `refuse`."""
-    return CODES[code].outcome

@@ -6,7 +6,6 @@ import json
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from fin_infra.cli import (
@@ -62,27 +61,19 @@ def root(
 def main() -> None:
     """Runs a command. Exit code 0 done, 1 failed, 2 misused; an error is one sentence, never a traceback."""
     try:
-        code = app(standalone_mode=False)
-        sys.stdout.flush()
+        app()  # prints its own misuse (unknown options and commands) and exits with 2
     except UsageError as error:
         _say(error)
-        code = 2
+        raise SystemExit(2) from None
     except FinInfraError as error:
         _say(error)
-        code = 1
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("stopped", file=sys.stderr)  # noqa: T201
-        code = 130
+        raise SystemExit(1) from None
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
-        code = 1
+        raise SystemExit(1) from None
     except Exception as error:
         print(f"error: unexpected {type(error).__name__}: {_first_line(error)}", file=sys.stderr)  # noqa: T201
-        code = 1
-    raise SystemExit(code if isinstance(code, int) else 0)
+        raise SystemExit(1) from None
 
 
 def _say(error: FinInfraError) -> None:

@@ -77,11 +77,27 @@ def relink(connection_id: IdArgument, secret: SecretOption = None, secret_stdin:
     """
     from fin_infra.cli.output import say
     from fin_infra.providers import resolve
+    from fin_infra.runtime import open_queue
+    from fin_infra.settings import Settings
 
     connections = _connections()
     provider = resolve(connections.get(connection_id).provider)
     connections.relink(connection_id, _secrets(provider, secret, secret_stdin))
+    queue = open_queue(Settings.load())
+    queue.hasten(connection_id)
+    queue.close()
     say(f"{connection_id} is active again and due now")
+
+
+@app.command("reseal")
+def reseal() -> None:
+    """Encrypt all stored secrets and evidence with the newest vault key, so that an older one can be dropped.
+
+    Example: fin-infra connections reseal
+    """
+    from fin_infra.cli.output import say
+
+    say(f"{_connections().reseal()} sealed values now need only the newest key")
 
 
 @app.command("disable")
@@ -147,13 +163,13 @@ def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> d
         text = sys.stdin.read().strip()
         if not text:
             raise UsageError("nothing came on stdin; pipe the token or a JSON object into the command")
-        if text.startswith("{"):
+        if text[0] in "{[":
             try:
                 value = json.loads(text)
             except ValueError:
                 raise UsageError(f"stdin is no JSON object with the fields {', '.join(fields)}") from None
-            if not all(isinstance(v, str) for v in value.values()):
-                raise UsageError("every field of the secret must be text")
+            if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+                raise UsageError(f"stdin is no JSON object of text fields; they are: {', '.join(fields)}")
             return {str(k): str(v) for k, v in value.items()}
         if len(fields) != 1:
             raise UsageError(f"{provider.name} needs a JSON object with the fields {', '.join(fields)}")

@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from fin_infra.planning import Due
     from fin_infra.runtime import Runtime
 
-app = typer.Typer(
-    help="Show the whole way of the data on simulated banks: no key, no server, under a minute.",
-    invoke_without_command=True,
-)
+app = typer.Typer(invoke_without_command=True)
 TENANT = "demo"
 TOKENS = ("test_token_ada", "test_token_lin")
 
 
 @app.callback()
 def demo(context: typer.Context) -> None:
-    """Link two simulated banks, run what comes due, print the rows; then a second cycle in which little changes.
+    """Show the whole way of the data on simulated banks: no key, no server, under a minute.
 
-    The rows stay in the store for `fin-infra read`. Example: fin-infra demo
+    Links two banks, runs what comes due, prints the rows; then a second cycle in which little changes. The rows
+    stay in the store for `fin-infra read`.
+
+    Example: fin-infra demo
     """
     if context.invoked_subcommand is None:
         run()
@@ -82,6 +82,8 @@ async def _demo() -> None:
             seen = max(runtime.store.changes()["seq"], default=0)
             await _cycle(runtime)
             _show_changes(runtime, seen)
+            for done in runtime.connections.all(tenant=TENANT):  # no worker shall ask the real vendor for them
+                runtime.connections.set_state(done.connection_id, "disabled", "of the demo: its bank was simulated")
             stats = runtime.queue.stats()
             if stats.dead or stats.ready or stats.later or stats.running:
                 raise SystemExit(f"error: the demo left jobs behind: {stats}")

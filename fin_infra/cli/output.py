@@ -21,9 +21,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def put(text: str) -> None:
-    """A line of data."""
-    print(text)  # noqa: T201
+def put(text: str, *, at_once: bool = False) -> None:
+    """A line of data; `at_once` for what a person or a log watches as it comes."""
+    print(text, flush=at_once)  # noqa: T201
 
 
 def put_json(value: object) -> None:

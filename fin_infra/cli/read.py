@@ -7,14 +7,16 @@ import typer
 
 def read(
     dataset: Annotated[str, typer.Argument(help="accounts, balances, transactions, runs, streams, …")],
-    tenant: Annotated[str | None, typer.Option("--tenant")] = None,
-    connection: Annotated[str | None, typer.Option("--connection", metavar="ID")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Rows of this tenant alone.")] = None,
+    connection: Annotated[
+        str | None, typer.Option("--connection", metavar="ID", help="Rows that came through it.")
+    ] = None,
     account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="May be repeated.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="DAY", help="From this day on.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Up to and with this day.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", metavar="INSTANT", help="As known at that moment.")] = None,
     history: Annotated[bool, typer.Option("--history", help="All versions, with known_from and known_to.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=0)] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv, ndjson or parquet.")] = "table",
 ) -> None:
     """Print rows of a dataset: now, as they were known once, or in all versions.

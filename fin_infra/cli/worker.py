@@ -37,7 +37,7 @@ async def _work(settings: Settings, slots: int | None, until_idle: bool, grace: 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Runtime(settings, on_report=lambda report: put(report.sentence())) as runtime:
+    async with Runtime(settings, on_report=lambda report: put(report.sentence(), at_once=True)) as runtime:
         names = ", ".join(schedule.name for schedule in runtime.project.schedules) or "no schedules"
         say(f"working on {settings.store_url} from {runtime.project.root}: {names}")
         await runtime.run_worker(

@@ -21,7 +21,7 @@ from fin_infra.store import Store, open_store
 from fin_infra.store.base import Now
 from fin_infra.store.opening import utc_now
 from fin_infra.store.sql import from_micros, micros
-from fin_infra.store.tables import CONNECTIONS, DUE, META, SECRETS
+from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
 
@@ -124,6 +124,18 @@ class Connections:
             sql.execute(DUE.delete().where(DUE.c.connection_id == connection_id))
             self._set(sql, connection_id, state="disabled", reason="removed; its rows are kept")
         return removed
+
+    def reseal(self) -> int:
+        """Everything sealed goes under the vault's newest key. How many values there were."""
+        count = 0
+        with self._store.writing() as sql:
+            for table in (SECRETS, QUARANTINE, STAGED_PAGES):
+                key = list(table.primary_key)
+                for row in sql.execute(select(*key, table.c.body)).fetchall():
+                    same = [column == value for column, value in zip(key, row, strict=False)]
+                    sql.execute(update(table).where(*same).values(body=self.vault.reseal(row.body)))
+                    count += 1
+        return count
 
     def _sealed(self, provider: Provider, secrets: Mapping[str, str]) -> bytes:
         names = [field.name for field in provider.secrets]

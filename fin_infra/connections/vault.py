@@ -46,7 +46,7 @@ class Vault:
 
     def reseal(self, sealed: bytes) -> bytes:
         """The same secret under the newest key."""
-        return self._fernet.rotate(sealed)
+        return self.seal(self.unseal(sealed))
 
 
 def open_vault(settings: Settings) -> Vault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from fin_infra.outcomes import OK, Outcome
@@ -59,8 +59,3 @@ class SyncReport:
         if self.accounts:
             line += "; " + ", ".join(f"{account}: {code}" for account, code in self.accounts.items())
         return f"{line}; {self.error}" if self.error else line
-
-
-def merged(reports: list[SyncReport]) -> dict[str, Any]:
-    """Several reports as one for `--json`."""
-    return {"reports": [asdict(report) for report in reports]}

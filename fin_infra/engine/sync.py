@@ -108,7 +108,8 @@ class Engine:
         http: CountingHttp | None = None
         try:
             if connection.state != "active":
-                raise OwnerActionError(f"{connection.connection_id} is {connection.state}: {connection.reason}")
+                code = "reauth_required" if connection.state == "reauth" else "permission_denied"
+                raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
             http = self._transports(provider, connection, self._connections.secrets(connection), lane)
             return await self._attempt(run, provider, http, dry_run)
         except FinInfraError as error:
@@ -406,7 +407,9 @@ class Engine:
         everyone = run.failed and not run.complete and all(e.code == "reauth_required" for e in run.failed.values())
         if everyone:
             error = next(iter(run.failed.values()))
-        if error is not None and error.code in ("auth_invalid", "reauth_required") and not dry_run:
+        if run.connection.state != "active" or dry_run:
+            return
+        if error is not None and error.code in ("auth_invalid", "reauth_required"):
             self._connections.set_state(run.connection.connection_id, "reauth", error.message)
 
     def _books(self, run: _Run, outcome: Outcome, applied: Applied | None, calls: int) -> list[Change]:

@@ -87,12 +87,6 @@ class Planner:
             self._move_on(due, now)
         return due
 
-    def upcoming(self, limit: int = 100) -> list[Due]:
-        """The next due rows, soonest first."""
-        with self._store.reading() as sql:
-            rows = sql.execute(select(DUE).order_by(DUE.c.due_at, DUE.c.schedule).limit(limit))
-            return [_due(row) for row in rows]
-
     def _due(self, sql: SqlConnection, now: datetime) -> list[Due]:
         rows = sql.execute(
             select(DUE)

@@ -237,14 +237,26 @@ class SqlJobQueue:
             try:
                 done = sql.execute(
                     text(
-                        "UPDATE fin_infra_jobs SET state = 'queued', attempts = 0, crashes = 0, available_at = :now "
-                        "WHERE id = :id AND state = 'dead'"
+                        "UPDATE fin_infra_jobs SET state = 'queued', attempts = 0, crashes = 0, deferrals = 0, "
+                        "available_at = :now, enqueued_at = :now WHERE id = :id AND state = 'dead'"
                     ),
                     {"id": key, "now": micros(self._now())},
                 ).rowcount
             except IntegrityError:
                 return False
         return done == 1
+
+    def hasten(self, connection_id: str) -> int:
+        """Jobs of a connection that wait for later are due now: their owner has acted."""
+        now = micros(self._now())
+        with self._writing() as sql:
+            return sql.execute(
+                text(
+                    "UPDATE fin_infra_jobs SET available_at = :now "
+                    "WHERE state = 'queued' AND available_at > :now AND json_extract(payload, '$.connection') = :id"
+                ),
+                {"now": now, "id": connection_id},
+            ).rowcount
 
     def forget(self, connection_id: str) -> int:
         """Removes every job of a connection, dead letters too."""

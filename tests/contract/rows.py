@@ -104,7 +104,9 @@ money = st.one_of(
 """Amounts with 18 decimals, up to all 38 digits."""
 
 words = st.one_of(
-    st.sampled_from(["é", "e\u0301", "👩\u200d👩\u200d👧", "\u202eevil", "' OR 1=1 --", '"', "%", "ﷺ", "0", "1.10", "NULL"]),
+    st.sampled_from(
+        ["é", "e\u0301", "👩\u200d👩\u200d👧", "\u202eevil", "' OR 1=1 --", '"', "%", "ﷺ", "0", "1.10", "NULL"]
+    ),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12),
 )
 """Text of any kind; a NUL never comes so far, and a lone surrogate is no text."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from polars.testing import assert_frame_equal
@@ -315,7 +315,11 @@ class WildHistory(History):
 @pytest.mark.parametrize("machine", [ForwardHistory, WildHistory])
 def test_history_is_what_a_dict_would_remember(store: Store, clock: VirtualClock, machine: type[History]) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: machine(store, clock), settings=settings(max_examples=20, stateful_step_count=12, deadline=None)
+        lambda: machine(store, clock),
+        settings=settings(
+            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a short story needs no shrinking, which takes minutes
+        ),
     )
 
 
@@ -873,9 +877,7 @@ def test_evidence_is_recorded_once_per_item(bench: Bench) -> None:
 
 def test_evidence_without_a_run_can_be_recorded_twice(bench: Bench) -> None:
     for body in (b"1", b"2"):
-        bench.store.record(
-            [], [Sealed("transactions", "why", body)], connection_id=bench.connection.connection_id
-        )
+        bench.store.record([], [Sealed("transactions", "why", body)], connection_id=bench.connection.connection_id)
     assert len(everything(bench.store)["quarantine"]) == 2
 
 

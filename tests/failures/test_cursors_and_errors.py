@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from fin_infra.providers.teller.simulator import Fault
+from fin_infra.store import Stream
 from tests.world import World, bought, card, checking
 
 
@@ -191,9 +192,7 @@ async def test_t46_signs_are_the_holders_for_every_kind_of_account(world: World)
     assert world.rows("transactions", accounts=["acc_1"])[1]["running_balance"] == Decimal(80)
 
 
-def _stream(connection_id: str) -> object:
-    from fin_infra.store import Stream
-
+def _stream(connection_id: str) -> Stream:
     return Stream(connection_id, "transactions")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fin_infra.engine import SyncReport
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
@@ -78,7 +79,7 @@ async def test_t50_a_slow_job_keeps_its_lease_while_its_worker_lives(world: Worl
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
     world.bank.fail_next(Fault("slow", on="/accounts", seconds=1.2))
-    reports = []
+    reports: list[SyncReport] = []
     async with Runtime(settings, base_urls={"teller": world.url}, on_report=reports.append) as runtime:
         worker = asyncio.create_task(runtime.run_worker(until_idle=True))
         async with Runtime(settings, base_urls={"teller": world.url}, on_report=reports.append) as other:

@@ -13,13 +13,7 @@ from fin_infra.cli import app
 from fin_infra.docs import walk
 
 COMMANDS = {" ".join(words): command for words, command in walk(typer.main.get_command(app))}
-NO_EXAMPLE_YET = {"fin-infra demo": "the Typer's help hides the callback's docstring, which has the example"}
 ALIAS = re.compile(r"The same as `(?P<command>[^`]+)`")
-
-
-def _cases() -> list[Any]:
-    marks = {name: pytest.mark.xfail(reason=reason, strict=True) for name, reason in NO_EXAMPLE_YET.items()}
-    return [pytest.param(name, marks=marks.get(name, ()), id=name) for name in COMMANDS]
 
 
 def example_of(text: str) -> str:
@@ -29,7 +23,7 @@ def example_of(text: str) -> str:
     return text.partition("Example: ")[2].strip()
 
 
-@pytest.mark.parametrize("name", _cases())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_a_purpose_and_an_example_that_can_be_pasted(name: str) -> None:
     text = str(COMMANDS[name].help or "")
     purpose = text.splitlines()[0] if text else ""

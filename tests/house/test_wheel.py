@@ -47,7 +47,6 @@ def test_the_wheel_holds_every_module_and_nothing_of_the_machine(names: list[str
     assert foreign == []
 
 
-@pytest.mark.xfail(reason="fin_infra/py.typed is not there, though pyproject says Typing :: Typed", strict=True)
 def test_the_wheel_says_that_it_is_typed(names: list[str]) -> None:
     assert "fin_infra/py.typed" in names
 

@@ -32,6 +32,7 @@ PROVIDER = Provider(
     app_fields=(
         Field("certificate", "path of the client certificate (PEM); not needed in the sandbox", required=False),
         Field("private_key", "path of the certificate's key (PEM); not needed in the sandbox", required=False),
+        Field("ca", "path of the authorities to trust (PEM), for a proxy or simulator with TLS", required=False),
     ),
     headers={"Teller-Version": "2020-10-12"},
     refusal_word=wire.refusal_word,

@@ -43,9 +43,20 @@ async def test_a_body_cut_short_is_never_taken_for_a_short_list(world: World) ->
     assert {f["kind"] for f in world.rows("findings")} == {"contract_broken"}
 
 
-@pytest.mark.parametrize(
-    "body", [b"<html>oops</html>", b"", b"[1, 2", b'{"error": 5}', b"null", b"[NaN]", b'[{"id": "x"}]', b"\xff\xfe", b"[" * 99999]
-)  # fmt: skip
+OTHER_SHAPES = [
+    b"<html>oops</html>",
+    b"",
+    b"[1, 2",
+    b'{"error": 5}',
+    b"null",
+    b"[NaN]",
+    b'[{"id": "x"}]',
+    b"\xff\xfe",
+    b"[" * 99999,
+]
+
+
+@pytest.mark.parametrize("body", OTHER_SHAPES)
 async def test_a_body_of_another_shape_is_a_broken_contract(world: World, body: bytes) -> None:
     reports = await _first_sync(world, Fault("garbage", on="/transactions", body=body))
     assert reports["transactions"][:2] == ("quarantine", "contract_broken")
@@ -53,7 +64,9 @@ async def test_a_body_of_another_shape_is_a_broken_contract(world: World, body: 
     assert world.ids() == []
     async with world.runtime() as runtime:
         [dead] = runtime.queue.jobs("dead")
-        assert (dead.last_error or "").startswith("contract_broken: an answer") or "the answer" in (dead.last_error or "")
+        assert (dead.last_error or "").startswith("contract_broken: an answer") or "the answer" in (
+            dead.last_error or ""
+        )
 
 
 async def test_a_slow_bank_is_a_timeout_and_is_tried_again(world: World) -> None:
@@ -83,9 +96,7 @@ async def test_a_slow_bank_is_a_timeout_and_is_tried_again(world: World) -> None
         (429, "too_many_requests", ("later", "rate_limited")),
     ],
 )
-async def test_every_refusal_has_its_outcome(
-    world: World, status: int, code: str, expected: tuple[str, str]
-) -> None:
+async def test_every_refusal_has_its_outcome(world: World, status: int, code: str, expected: tuple[str, str]) -> None:
     reports = await _first_sync(world, Fault("refuse", times=9, on="/transactions", status=status, code=code))
     assert reports["transactions"][:2] == expected
     assert world.ids() == []
@@ -117,9 +128,7 @@ async def test_an_account_of_an_unknown_kind_is_a_finding_not_a_guess(world: Wor
     assert any("mortgage" in f["detail"] or f["subject"] == "acc_2" for f in world.rows("findings"))
 
 
-async def test_no_secret_is_in_any_log_message_row_or_repr(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_secret_is_in_any_log_message_row_or_repr(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     await _first_sync(
         world, Fault("drop", on="/transactions"), Fault("refuse", on="/balances", status=500),
