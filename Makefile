@@ -55,3 +55,6 @@ lock: ## resolve the dependencies anew
 
 clean: ## remove what was made, not what was synced
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+mutants: $(READY) ## break the code one line at a time and see that a test notices
+	@$(BIN)/python -m tests.mutants

@@ -38,11 +38,12 @@ def replay(
     from fin_infra.providers import resolve
 
     found = resolve(provider)
+    known = _context(context or [])
     answers = _from_index(index, names) if index is not None else _from_files(files or [])
     if not answers:
         raise UsageError("which answers? name at least one FILE, or --index INDEX.json --file NAME")
     try:
-        built = rows_of(found, dataset, answers, _context(context or []))
+        built = rows_of(found, dataset, answers, known)
     except UsageError:
         raise
     except FinInfraError as error:

@@ -21,7 +21,7 @@ from fin_infra.planning.schedules import LANES
 from fin_infra.runtime.queue import MAX_CRASHES, LeasedJob, QueuedJob, QueueStats, SqlJobQueue
 from fin_infra.testing import VirtualClock
 from tests.contract.conftest import START, OpenQueue
-from tests.contract.draining import drain
+from tests.contract.draining import drain, meet_at
 
 LEASE = timedelta(seconds=60)
 SECOND = timedelta(seconds=1)
@@ -59,7 +59,12 @@ def test_a_job_is_svc_infras_job(queue: SqlJobQueue) -> None:
     queue.enqueue("sync", {"connection": "c", "ü": [1, None]})
     job = taken(queue)
     assert isinstance(job, Job)
-    assert (job.name, job.payload, job.attempts, job.lane) == ("sync", {"connection": "c", "ü": [1, None]}, 1, "scheduled")
+    assert (job.name, job.payload, job.attempts, job.lane) == (
+        "sync",
+        {"connection": "c", "ü": [1, None]},
+        1,
+        "scheduled",
+    )
 
 
 async def test_svc_infras_own_worker_runs_it(queue: SqlJobQueue) -> None:
@@ -187,7 +192,9 @@ def test_asking_again_for_a_running_key_gives_no_right_to_end_it(queue: SqlJobQu
 
 
 def test_many_are_added_at_once_and_the_new_ones_counted(queue: SqlJobQueue) -> None:
-    orders = [{"name": "sync", "payload": {}, "unique_key": key, "lane": "scheduled"} for key in ("a", "b", "a")]
+    orders: list[dict[str, Any]] = [
+        {"name": "sync", "payload": {}, "unique_key": key, "lane": "scheduled"} for key in ("a", "b", "a")
+    ]
     assert queue.enqueue_many(orders) == 2
     assert queue.enqueue_many(orders) == 0
     assert queue.stats().ready == 2
@@ -589,15 +596,15 @@ class Events(RuleBasedStateMachine):
             assert (found[n].state == "running") == (job["until"] is not None)
             assert found[n].attempts == job["attempts"]
             assert found[n].crashes == job["crashes"]
-            assert LANES.index(found[n].lane) == job["lane"]  # type: ignore[arg-type]
+            assert LANES.index(found[n].lane) == job["lane"]
         assert self.queue.stats().done - self.done_before == self.done
 
 
 def test_t01_in_any_order_of_events_no_job_is_lost_and_none_handed_out_twice(
     queue: SqlJobQueue, clock: VirtualClock
 ) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Events(queue, clock),
+    run_state_machine_as_test(
+        lambda: Events(queue, clock),  # type: ignore[arg-type]
         settings=settings(
             max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -609,7 +616,8 @@ def test_four_processes_do_each_of_400_jobs_exactly_once(queue: SqlJobQueue, que
     queue.enqueue_many([{"name": "sync", "payload": {"n": n}, "lane": LANES[n % 4]} for n in range(400)])
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.contract.draining"])
-    with ProcessPoolExecutor(4, mp_context=context) as pool:
+    barrier = context.Barrier(4)
+    with ProcessPoolExecutor(4, mp_context=context, initializer=meet_at, initargs=(barrier,)) as pool:
         done = list(pool.map(drain, [queue_url] * 4))
     assert sorted(n for part in done for n in part) == list(range(400))
     assert sum(bool(part) for part in done) > 1

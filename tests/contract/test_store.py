@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -289,7 +290,7 @@ class History(RuleBasedStateMachine):
             assert [int(n) for n in mine["amount"]] == versions
             spans = mine.select("known_from", "known_to").rows()
             assert all(end is None or begin < end for begin, end in spans)
-            assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+            assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
     @rule(offset=st.integers(-2, 40))
     def as_of_is_never_two_rows_of_one_key(self, offset: int) -> None:
@@ -314,11 +315,18 @@ class WildHistory(History):
 
 @pytest.mark.parametrize("machine", [ForwardHistory, WildHistory])
 def test_history_is_what_a_dict_would_remember(store: Store, clock: VirtualClock, machine: type[History]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: machine(store, clock),
+    run_state_machine_as_test(
+        lambda: machine(store, clock),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a short story needs no shrinking, which takes minutes
+            max_examples=25,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[
+                Phase.explicit,
+                Phase.reuse,
+                Phase.generate,
+            ],  # a short story needs no shrinking, which takes minutes
         ),
     )
 

@@ -81,7 +81,8 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path, clock: Vi
     store = open_store(url_of(path), now=clock)
     with store.reading() as sql:
         assert sql.exec_driver_sql("SELECT transaction_id FROM transactions").scalars().all() == ["t1"]
-        assert sql.exec_driver_sql("SELECT body, connection_id FROM cursors").all() == [('{"before":1}', connection)]
+        found = [tuple(row) for row in sql.exec_driver_sql("SELECT body, connection_id FROM cursors")]
+        assert found == [('{"before":1}', connection)]
         assert sql.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
     store.close()
 

@@ -115,7 +115,7 @@ async def test_t24_reauth_is_a_state_and_retries_stop_until_the_owner_acts(world
     await world.next_day()
     assert world.stream("accounts")["state"] == "reauth"
     asked = len(world.bank.requests)
-    await world.next_day()
+    assert await world.next_day() == [], "nothing is even tried"
     assert len(world.bank.requests) == asked
     world.bank.reconnect("tok")
     world.bank.add("acc_1", bought("txn_2", on="2026-11-24"))

@@ -149,7 +149,7 @@ async def _check(settings: Settings, bank: TellerSimulator, owner: dict[str, str
             from fin_infra.store import Stream
 
             cursor = runtime.store.cursor(Stream(connection_id, "transactions"), 1)
-            newest = rows.filter(account_id=account)["booked_on"].max()
+            newest = str(max(rows.filter(account_id=account)["booked_on"]))
             assert f'"newest":"{newest}"' in cursor.body, "the cursor equals the rows"
             assert runtime.store.staged_pages(Stream(connection_id, "transactions"), 1) == []
         runs = read("runs", store=runtime.store).collect()
@@ -189,7 +189,7 @@ def test_two_workers_on_the_same_files_share_the_work(tmp_path: Path) -> None:
             worker.join()
     assert all(share for share in shares), "each worker got some of it"
     done = sorted(shares[0] + shares[1])
-    assert [job for job, outcome in done if outcome == "ok"] == sorted(set(job for job, _ in done))
+    assert [job for job, outcome in done if outcome == "ok"] == sorted({job for job, _ in done})
     assert len(done) == 60, "each job was done once"
 
 

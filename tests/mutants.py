@@ -1,0 +1,104 @@
+"""Breaks the code on purpose, one line at a time, and sees that a test notices: `make mutants`.
+
+A test that still passes when its guard is gone protects nothing. Each mutant is applied to a copy of the tree.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` (one place in `file`) becomes `new`; then `tests` (pytest -k) must fail."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant("every row counts as changed", "store/statements.py",
+           "return all(new[i] == old[i] for i in self._compared)", "return False", "test_t02"),
+    Mutant("a changed row is not written", "store/statements.py", "DO UPDATE SET {updates}", "DO NOTHING", "test_t02"),
+    Mutant("no match of pending and posted", "engine/reconcile.py",
+           "return dict(sure.rows()),", "return {},", "test_t03"),
+    Mutant("an ambiguous posting is guessed", "engine/reconcile.py",
+           '.filter(pl.col("transaction_id").is_unique() & ', ".filter(True | ", "test_t03"),
+    Mutant("a blank id stays an id", "datasets/base.py",
+           'return pl.when(column != "").then(column).alias(name)', "return column.alias(name)", "test_t10"),
+    Mutant("removed rows stay", "store/sql.py", "statements.remove(sql, gone)", "pass", "test_t13"),
+    Mutant("a full disk goes unnoticed", "store/sql.py", "        raise StoreError(f\"the database", "        return\n        raise StoreError(f\"the database", "test_t16"),
+    Mutant("paid pages are forgotten", "engine/sync.py", "            resume[staged.subject] = staged.position\n", "", "test_t16"),
+    Mutant("the second commit wins too", "store/sql.py", "if done != 1:", "if False:", "test_t22 or test_t01"),
+    Mutant("one account stops all", "providers/teller/client.py",
+           "if error.code not in ONE_ACCOUNT_ONLY or", "if True or", "test_t23"),
+    Mutant("a dead login is asked again", "planning/planner.py", ', CONNECTIONS.c.state == "active"', "", "test_t24"),
+    Mutant("a rate limit burns an attempt", "outcomes.py",
+           'return Outcome("later", error.retry_after', 'return Outcome("retry", error.retry_after', "test_t25"),
+    Mutant("an empty answer empties the table", "engine/reconcile.py",
+           "if shrunk and digest != suspect:", "if False:", "test_t36"),
+    Mutant("a card's purchases count as income", "providers/teller/frames.py", "        return negated\n", "        return lambda text: text\n", "test_t46"),
+    Mutant("a date passes through a zone", "store/codec.py", 'return column.str.to_date("%Y-%m-%d")',
+           'return column.str.to_datetime("%Y-%m-%d", time_zone="UTC").dt.convert_time_zone("America/New_York").dt.date()',
+           "test_t49"),
+    Mutant("no date is 1970", "datasets/base.py", 'given = given.replace("0", None)  # a vendor', 'cast = cast.fill_null(pl.date(1970, 1, 1))  # a vendor', "test_t49"),
+    Mutant("a vanished worker keeps its job", "runtime/queue.py", "            self._reclaim(sql, now)\n", "", "test_t50"),
+    Mutant("leases are not renewed", "runtime/worker.py", "if self._jobs.extend(job.id) == 0:", "if False:", "test_t50"),
+    Mutant("a late ack counts", "runtime/queue.py", "WHERE id = :id AND fence = :fence AND state = 'running'\"),\n            {\"id\": key, \"fence\": fence, **values}", "WHERE id = :id\"),\n            {\"id\": key, **values}", "test_t50 or test_t51"),
+    Mutant("a changed schedule runs at once", "planning/planner.py",
+           "wanted[key] = (schedule, micros(schedule.due_after(now, stream)))", "wanted[key] = (schedule, micros(now))", "test_t54"),
+    Mutant("a stream may have two jobs", "planning/planner.py", '"unique_key": d.unique_key', '"unique_key": None', "test_t55"),
+    Mutant("unknown jobs are taken", "runtime/queue.py", 'part = "" if self._names is None else', 'part = "" if True else', "test_t56"),
+)  # fmt: skip
+
+
+def survives(mutant: Mutant, tree: Path) -> bool:
+    """Whether the tests pass although the mutant is in."""
+    path = tree / "fin_infra" / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.what}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/failures", "-k", mutant.tests],
+            cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{mutant.what}: pytest could not run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    alive = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        ignored = shutil.ignore_patterns(".venv", ".git", "var", "dist", "__pycache__", ".*_cache", ".hypothesis")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        for mutant in MUTANTS:
+            if wanted in mutant.tests:
+                found = survives(mutant, tree)
+                print(f"{'SURVIVES' if found else 'killed  '}  {mutant.tests:22} {mutant.what}", flush=True)
+                alive += [mutant.what] if found else []
+    if alive:
+        raise SystemExit(f"{len(alive)} mutants survive: {'; '.join(alive)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""The planner: durable due rows, enqueued once, moved on. A crash in between repeats a no-op."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import insert, select
+
+from fin_infra.connections import Connection, Connections, Vault
+from fin_infra.errors import StoreError
+from fin_infra.planning import Due, Planner
+from fin_infra.planning.schedules import Rule, Schedule
+from fin_infra.providers import resolve
+from fin_infra.runtime.queue import SqlJobQueue
+from fin_infra.store import Store, open_store
+from fin_infra.store.sql import from_micros, micros
+from fin_infra.store.tables import CONNECTIONS, DUE
+from fin_infra.testing import VirtualClock
+from tests.unit.helpers import START
+
+
+@pytest.fixture
+def connections(store: Store, clock: VirtualClock) -> Connections:
+    return Connections(store, Vault([Fernet.generate_key()]), clock)
+
+
+@pytest.fixture
+def linked(connections: Connections) -> Connection:
+    return link(connections)
+
+
+def link(connections: Connections, tenant: str = "ada") -> Connection:
+    return connections.add(resolve("teller"), {"access_token": "tok"}, tenant=tenant)
+
+
+def every(span: str = "6h", *, name: str = "banks", job: str = "sync_transactions", **more: Any) -> Schedule:
+    dataset = {"sync_transactions": "transactions", "sync_accounts": "accounts"}[job]
+    return Schedule(name, Rule.model_validate({"job": job, "every": span, **more}), dataset, "f.yaml", 1)
+
+
+@pytest.fixture
+def planner(store: Store, queue: SqlJobQueue, clock: VirtualClock) -> Planner:
+    return Planner(store, queue, [every()], now=clock)
+
+
+def upcoming(store: Store) -> list[tuple[str, datetime]]:
+    """The due rows as they lie in the store: schedule and time, soonest first."""
+    with store.reading() as sql:
+        return [
+            (row.schedule, from_micros(row.due_at))
+            for row in sql.execute(select(DUE).order_by(DUE.c.due_at)).fetchall()
+        ]
+
+
+def work(queue: SqlJobQueue) -> int:
+    """Does what is due. How much that was."""
+    done = 0
+    while (job := queue.reserve_next()) is not None:
+        queue.ack(job.id)
+        done += 1
+    return done
+
+
+def test_a_new_stream_is_due_at_once(planner: Planner, queue: SqlJobQueue, linked: Connection) -> None:
+    due = planner.tick()
+    assert [(d.connection_id, d.dataset, d.due_at) for d in due] == [(linked.connection_id, "transactions", START)]
+    job = queue.reserve_next()
+    assert job is not None
+    assert (job.name, job.payload) == ("sync_transactions", {"connection": linked.connection_id})
+
+
+def test_what_was_planned_is_not_due_again(
+    store: Store, planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner.tick()
+    work(queue)
+    assert planner.tick() == []
+    ((_, due_at),) = upcoming(store)
+    assert clock() < due_at <= clock() + timedelta(hours=9)
+
+
+def test_t52_a_due_row_survives_the_process(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [every()], now=clock).tick()
+    work(queue)
+    before = upcoming(store)
+    assert Planner(store, queue, [every()], now=clock).tick() == []
+    assert upcoming(store) == before
+
+
+def test_t52_downtime_is_made_up_by_one_run(
+    store: Store, planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner.tick()
+    work(queue)
+    clock.advance(timedelta(days=10))
+    assert len(planner.tick()) == 1
+    assert planner.tick() == []
+    assert work(queue) == 1
+    assert upcoming(store)[0][1] > clock()
+
+
+def test_over_a_week_there_is_a_run_every_span(
+    planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    runs = 0
+    for _ in range(7 * 24 * 4):
+        planner.tick()
+        runs += work(queue)
+        clock.advance(timedelta(minutes=15))
+    assert 28 <= runs <= 29
+
+
+def test_t54_a_changed_schedule_takes_effect_from_now(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [every("6h")], now=clock).tick()
+    work(queue)
+    clock.advance(timedelta(days=3))
+    changed = Planner(store, queue, [every("1h")], now=clock)
+    assert changed.tick() == []
+    assert clock() < upcoming(store)[0][1] <= clock() + timedelta(hours=1)
+
+
+def test_a_schedule_that_is_gone_drives_nothing_more(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [every()], now=clock).tick()
+    work(queue)
+    clock.advance(timedelta(days=1))
+    without = Planner(store, queue, [], now=clock)
+    assert without.tick() == []
+    assert upcoming(store) == []
+
+
+class Broken:
+    """A process that dies between enqueueing and moving on, or before."""
+
+    def __init__(self, queue: SqlJobQueue, *, before: bool) -> None:
+        self.queue, self.before = queue, before
+
+    def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
+        if not self.before:
+            self.queue.enqueue_many(orders)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_crash_while_planning_is_repeated_as_a_no_op(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock, before: bool
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Planner(store, Broken(queue, before=before), [every()], now=clock).tick()
+    assert queue.stats().ready == (0 if before else 1)
+    assert len(Planner(store, queue, [every()], now=clock).tick()) == 1
+    assert queue.stats().ready == 1
+
+
+def test_a_queue_that_cannot_be_written_loses_no_due_row(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    class Full:
+        def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
+            raise StoreError("the disk is full")
+
+    with pytest.raises(StoreError):
+        Planner(store, Full(), [every()], now=clock).tick()
+    assert len(Planner(store, queue, [every()], now=clock).tick()) == 1
+
+
+def test_t55_two_planners_at_once_enqueue_one_job(
+    tmp_path: Path, store: Store, queue: SqlJobQueue, connections: Connections, clock: VirtualClock
+) -> None:
+    for turn in range(5):
+        expected = {f"{link(connections).connection_id}/transactions" for _ in range(3)}
+        barrier, failed = threading.Barrier(2), list[BaseException]()
+
+        def plan(barrier: threading.Barrier = barrier, failed: list[BaseException] = failed) -> None:
+            mine = open_store(store.url, now=clock)
+            waiting = SqlJobQueue(queue.url, now=clock)
+            barrier.wait(10)
+            try:
+                Planner(mine, waiting, [every()], now=clock).tick()
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                mine.close()
+                waiting.close()
+
+        threads = [threading.Thread(target=plan) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert failed == []
+        keys = [job.unique_key for job in queue.jobs("queued")]
+        assert sorted(map(str, keys)) == sorted(expected)
+        assert work(queue) == 3, turn
+
+
+def test_a_stream_whose_job_still_runs_is_passed_over(
+    planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner.tick()
+    assert queue.reserve_next() is not None
+    clock.advance(timedelta(hours=12))
+    planner.tick()
+    assert (queue.stats().ready, queue.stats().running) == (0, 1)
+
+
+def test_two_schedules_of_one_stream_make_one_pending_job_in_the_more_urgent_lane(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    both = [every(name="slow", lane="backfill"), every(name="fast", lane="webhook")]
+    assert len(Planner(store, queue, both, now=clock).tick()) == 2
+    (job,) = queue.jobs()
+    assert job.lane == "webhook"
+
+
+@pytest.mark.parametrize("state", ["reauth", "disabled"])
+def test_t24_a_connection_that_waits_for_its_owner_is_not_planned(
+    planner: Planner, queue: SqlJobQueue, connections: Connections, linked: Connection, clock: VirtualClock, state: str
+) -> None:
+    planner.tick()
+    work(queue)
+    connections.set_state(linked.connection_id, state, "why")
+    clock.advance(timedelta(days=2))
+    assert planner.tick() == []
+    assert queue.jobs() == []
+
+
+def test_t15_a_relinked_connection_is_due_at_once(
+    planner: Planner, queue: SqlJobQueue, connections: Connections, linked: Connection
+) -> None:
+    planner.tick()
+    work(queue)
+    connections.set_state(linked.connection_id, "reauth", "why")
+    planner.tick()
+    connections.relink(linked.connection_id, {"access_token": "new"})
+    assert len(planner.tick()) == 1
+
+
+@pytest.mark.parametrize("erase", [True, False])
+def test_a_connection_that_was_removed_is_not_planned(
+    store: Store, planner: Planner, connections: Connections, linked: Connection, clock: VirtualClock, erase: bool
+) -> None:
+    planner.tick()
+    connections.remove(linked.connection_id, erase=erase)
+    clock.advance(timedelta(days=1))
+    assert planner.tick() == []
+    assert upcoming(store) == []
+
+
+def test_a_connection_added_while_running_is_seen_by_the_next_tick(
+    planner: Planner, connections: Connections, linked: Connection
+) -> None:
+    planner.tick()
+    other = link(connections, "grace")
+    assert [due.connection_id for due in planner.tick()] == [other.connection_id]
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "planned"),
+    [({"tenants": ["ada"]}, 1), ({"tenants": ["grace"]}, 0), ({"providers": ["teller"]}, 1), ({"providers": []}, 1)],
+)
+def test_a_schedule_can_be_narrowed(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock, narrowed: dict[str, Any], planned: int
+) -> None:
+    assert len(Planner(store, queue, [every(**narrowed)], now=clock).tick()) == planned
+
+
+def test_lanes_then_time_then_accounts_first(
+    store: Store, queue: SqlJobQueue, connections: Connections, clock: VirtualClock
+) -> None:
+    link(connections)
+    plan = [
+        every(name="t"), every(name="a", job="sync_accounts"),
+        every(name="u", job="sync_transactions", lane="interactive"),
+    ]  # fmt: skip
+    due = Planner(store, queue, plan, now=clock).tick()
+    assert [(d.lane, d.dataset) for d in due] == [
+        ("interactive", "transactions"), ("scheduled", "accounts"), ("scheduled", "transactions"),
+    ]  # fmt: skip
+
+
+def test_an_idle_tick_writes_nothing(
+    tmp_path: Path, planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner.tick()
+    work(queue)
+
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith("-shm")}
+
+    before = files()
+    assert "fin.db" in before
+    for _ in range(5):
+        clock.advance(timedelta(seconds=2))
+        assert planner.tick() == []
+    assert files() == before
+
+
+def test_a_connection_of_a_vendor_that_is_no_longer_there_stops_nobody_else(
+    store: Store, planner: Planner, linked: Connection
+) -> None:
+    with store.writing() as sql:
+        sql.execute(insert(CONNECTIONS), {
+            "connection_id": "con_odd", "tenant_id": "ada", "provider": "gone", "state": "active", "generation": 1,
+            "created_at": micros(START), "updated_at": micros(START),
+        })  # fmt: skip
+    assert [due.connection_id for due in planner.tick()] == [linked.connection_id]
+
+
+def test_without_connections_nothing_is_due(planner: Planner) -> None:
+    assert planner.tick() == list[Due]()
+
+
+def test_many_due_streams_are_planned_in_one_go(
+    planner: Planner, queue: SqlJobQueue, store: Store, connections: Connections
+) -> None:
+    with store.writing() as sql:
+        sql.execute(insert(CONNECTIONS), [
+            {"connection_id": f"con_{n:04}", "tenant_id": "ada", "provider": "teller", "state": "active",
+             "generation": 1, "created_at": 0, "updated_at": 0}
+            for n in range(1_500)
+        ])  # fmt: skip
+    assert len(planner.tick()) == 1_500
+    assert queue.stats().ready == 1_500
+    assert planner.tick() == []

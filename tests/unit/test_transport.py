@@ -1,0 +1,254 @@
+"""What a vendor's answer stands for, and how long it asks us to wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fin_infra.errors import (
+    CODES,
+    DefectError,
+    FinInfraError,
+    LaterError,
+    TransientError,
+    UsageError,
+    WireError,
+)
+from fin_infra.providers import DOMAINS, PROVIDERS, resolve
+from fin_infra.providers.base import Provider, Refusal, Reply
+from fin_infra.providers.transport import LONGEST_WAIT, Transport, refusal, retry_after
+from tests.unit.helpers import START, one_sentence
+
+
+def reply(status: int, word: str = "", **headers: str) -> Reply:
+    names = {name.lower().replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, names, word.encode(), START)
+
+
+def vendor(*refusals: Refusal) -> Provider:
+    return Provider(
+        name="acme", title="Acme", base_url="http://127.0.0.1:9", domains={}, auth=lambda secrets: httpx.Auth(), secrets=(),
+        refusals=refusals, refusal_word=lambda body: body.decode() or None, sources=(),
+    )  # fmt: skip
+
+
+# -- Retry-After ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0), ("1", 1.0), ("120", 120.0), ("1.5", 1.5), (" 30 ", 30.0), ("+3", 3.0),
+        ("-5", 0.0), ("-inf", 0.0), ("999999999", LONGEST_WAIT), ("inf", LONGEST_WAIT), ("1e400", LONGEST_WAIT),
+        ("nan", None), ("", None), ("  ", None), ("soon", None), ("1 minute", None), ("12:00", None), ("0x10", None),
+        (format_datetime(START + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(START - timedelta(seconds=90), usegmt=True), 0.0),
+        (format_datetime(START + timedelta(days=90), usegmt=True), LONGEST_WAIT),
+        ("Tue, 24 Nov 2026 12:01:00 -0000", 60.0), ("Tue, 24 Nov 2026 13:01:00 +0100", 60.0),
+        ("Tuesday, 24-Nov-26 12:01:00 GMT", 60.0),
+        ("Tue, 99 Nov 2026 12:01:00 GMT", None), ("Tue, 24 Foo 2026 12:01:00 GMT", None),
+        ("Tue, 24 Nov 2026 99:01:00 GMT", None),
+    ],
+)  # fmt: skip
+def test_t25_a_wait_is_read_or_is_none(value: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": value}, START) == seconds
+
+
+def test_no_header_is_no_wait() -> None:
+    assert retry_after({}, START) is None
+
+
+pieces = st.lists(
+    st.sampled_from(["Tue,", "24", "Nov", "2026", "12:01:00", "GMT", "+0100", "-9999", "0", "99999999999999999999", "9999", "-",
+                     ":", " ", "Jan", "1"]), max_size=8).map(" ".join)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=st.one_of(pieces, st.text(max_size=20), st.floats().map(str), st.integers().map(str)))
+@example("Tue, 24 Nov 99999999999999999999 12:01:00 GMT")
+@example("Tue, 24 Nov 2026 12:01:00 +99999999999999999999")
+@example("Fri, 31 Dec 9999 23:59:59 -2300")
+@example("Mon, 01 Jan 0001 00:00:00 +2300")
+def test_whatever_the_header_says_the_wait_is_none_or_within_a_day(value: str) -> None:
+    found = retry_after({"retry-after": value}, START)
+    assert found is None or 0 <= found <= LONGEST_WAIT
+
+
+@settings(deadline=None)
+@given(moment=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)))
+def test_any_date_is_a_wait_within_a_day(moment: datetime) -> None:
+    found = retry_after({"retry-after": format_datetime(moment, usegmt=True)}, START)
+    assert found is not None
+    assert 0 <= found <= LONGEST_WAIT
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_a_good_answer_is_no_refusal(status: int) -> None:
+    assert refusal(vendor(), reply(status)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "vendor_wide"),
+    [
+        (429, "rate_limited", LaterError, False), (408, "vendor_timeout", TransientError, True),
+        (504, "vendor_timeout", TransientError, True), (500, "vendor_unavailable", TransientError, True),
+        (502, "vendor_unavailable", TransientError, True), (503, "vendor_unavailable", TransientError, True),
+        (599, "vendor_unavailable", TransientError, True), (400, "contract_broken", WireError, False),
+        (401, "contract_broken", WireError, False), (404, "contract_broken", WireError, False),
+        (418, "contract_broken", WireError, False), (301, "contract_broken", WireError, False),
+        (304, "contract_broken", WireError, False), (100, "contract_broken", WireError, False),
+    ],
+)  # fmt: skip
+def test_a_status_without_a_row_has_the_plain_sense_of_http(
+    status: int, code: str, kind: type[FinInfraError], vendor_wide: bool
+) -> None:
+    error = refusal(vendor(), reply(status))
+    assert isinstance(error, kind)
+    assert error.code == code
+    assert getattr(error, "vendor_wide", False) is vendor_wide
+    one_sentence(error)
+
+
+def test_an_undocumented_answer_keeps_its_body_as_evidence() -> None:
+    error = refusal(vendor(), reply(418, "teapot"))
+    assert isinstance(error, DefectError)
+    assert error.evidence == b"teapot"
+
+
+TABLE = (
+    Refusal(404, "", "not_found", "nothing"), Refusal(404, "item", "reauth_required", "relink"),
+    Refusal(404, "item.pending", "not_ready", "later"), Refusal(503, "", "vendor_unavailable", "wait", vendor_wide=True),
+    Refusal(429, "", "rate_limited", "wait"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [("", "not_found"), ("other", "not_found"), ("item", "reauth_required"), ("item.gone", "reauth_required"),
+     ("item.pending.x", "not_ready")],
+)  # fmt: skip
+def test_the_row_with_the_longest_prefix_of_the_vendors_word_decides(word: str, code: str) -> None:
+    error = refusal(vendor(*TABLE), reply(404, word))
+    assert error is not None
+    assert error.code == code
+
+
+@pytest.mark.parametrize(("status", "code", "wait"), [(429, "rate_limited", 7.0), (503, "vendor_unavailable", 7.0)])
+def test_t25_a_wait_the_vendor_asks_for_is_kept_with_the_error(status: int, code: str, wait: float) -> None:
+    for table in ((), TABLE):
+        error = refusal(vendor(*table), reply(status, retry_after="7"))
+        assert isinstance(error, TransientError)
+        assert (error.code, error.retry_after) == (code, wait)
+
+
+def test_t25_a_limit_without_a_wait_is_later_in_a_minute() -> None:
+    error = refusal(vendor(), reply(429))
+    assert isinstance(error, LaterError)
+    assert error.retry_after == 60.0
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_row_of_every_vendor_has_a_code_of_the_table_and_a_remedy(name: str) -> None:
+    provider = resolve(name)
+    for row in provider.refusals:
+        assert CODES[row.code].outcome != "refuse"
+        assert row.remedy
+        error = refusal(provider, reply(row.status))
+        assert error is not None
+        one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "code"),
+    [
+        (400, "", "bad_request"), (401, "", "auth_invalid"), (403, "", "auth_invalid"), (404, "not_found", "not_found"),
+        (404, "enrollment.disconnected", "reauth_required"),
+        (404, "enrollment.disconnected.user_action.mfa_required", "reauth_required"), (410, "account.closed", "account_closed"),
+        (422, "", "bad_request"), (429, "", "rate_limited"), (502, "enrollment.unhealthy", "vendor_unavailable"),
+        (500, "", "vendor_unavailable"), (404, "", "contract_broken"), (418, "", "contract_broken"),
+    ],
+)  # fmt: skip
+def test_tellers_refusals(status: int, word: str, code: str) -> None:
+    body = f'{{"error": {{"code": "{word}", "message": "m"}}}}' if word else ""
+    error = refusal(resolve("teller"), Reply(status, {}, body.encode(), START))
+    assert error is not None
+    assert error.code == code
+
+
+def test_the_domains_of_the_registry_are_those_the_vendors_declare() -> None:
+    declared: dict[str, set[str]] = {}
+    for name in PROVIDERS:
+        for domain in resolve(name).domains:
+            declared.setdefault(domain, set()).add(name)
+    assert {domain: set(names) for domain, names in DOMAINS.items()} == declared
+
+
+@pytest.mark.parametrize("name", ["telller", "banking:plaid", "market:teller", "", ":", "banking:"])
+def test_an_unknown_vendor_lists_what_exists(name: str) -> None:
+    with pytest.raises(UsageError, match="banking:teller") as refused:
+        resolve(name)
+    one_sentence(refused.value)
+
+
+# -- the call itself -----------------------------------------------------------------------------------------------------
+
+
+class Odd(httpx.AsyncBaseTransport):
+    """A network that fails in a given way."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "code"),
+    [
+        (httpx.ReadTimeout("hunter2"), TransientError, "vendor_timeout"),
+        (httpx.ConnectTimeout("hunter2"), TransientError, "vendor_timeout"),
+        (httpx.PoolTimeout("hunter2"), TransientError, "vendor_timeout"),
+        (httpx.ConnectError("hunter2"), TransientError, "network_error"),
+        (httpx.ReadError("hunter2"), TransientError, "network_error"),
+        (httpx.RemoteProtocolError("hunter2"), TransientError, "network_error"),
+        (httpx.DecodingError("hunter2"), TransientError, "network_error"),
+        (httpx.ConnectError("certificate verify failed hunter2"), UsageError, "usage"),
+        (httpx.UnsupportedProtocol("hunter2"), UsageError, "usage"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)  # fmt: skip
+async def test_what_breaks_on_the_way_is_one_of_our_errors_without_its_text(
+    broken: Exception, kind: type[FinInfraError], code: str
+) -> None:
+    async with httpx.AsyncClient(transport=Odd(broken), base_url="http://127.0.0.1:9") as client:
+        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        with pytest.raises(kind) as raised:
+            await transport.get("/accounts/acc_1/balances", {"key": "hunter2"})
+    assert raised.value.code == code
+    assert "hunter2" not in one_sentence(raised.value)
+    assert "acc_1" not in raised.value.message
+    assert raised.value.__cause__ is None
+
+
+async def test_a_vendor_that_does_not_answer_is_ill_as_a_whole() -> None:
+    async with httpx.AsyncClient(transport=Odd(httpx.ReadTimeout("")), base_url="http://127.0.0.1:9") as client:
+        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        with pytest.raises(TransientError) as raised:
+            await transport.get("/x")
+    assert raised.value.vendor_wide
+
+
+def test_no_repr_of_a_transport_shows_its_credential() -> None:
+    transport = Transport(
+        vendor(), httpx.AsyncClient(), httpx.BasicAuth("hunter2", ""), connection_id="con", now=lambda: START
+    )
+    assert "hunter2" not in repr(transport)
