@@ -73,7 +73,7 @@ def pages() -> dict[str, str]:
 
 def dataset_page(schema: type[Dataset]) -> str:
     name = schema.dataset_name()
-    key = schema.primary_key()
+    key = schema.key()
     columns = schema.columns()
     rows = []
     for column, dtype in schema.dtypes().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,12 @@ def decide(error: BaseException) -> Outcome:
             return Outcome("retry", None, error.code, error.message)
         case _:  # nothing of ours: its text may hold anything, so only its type is kept
             return Outcome("retry", None, "internal_error", f"unexpected {type(error).__name__}; see the worker's log")
+
+
+def where(error: BaseException) -> str:
+    """An unmapped error for the log: its type and the lines it came through, without its text, which may hold data."""
+    lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    return " < ".join([type(error).__name__, *reversed(lines)])
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:

@@ -19,8 +19,8 @@ from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
 from fin_infra.store import Store, open_store
 from fin_infra.store.base import Now
+from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
-from fin_infra.store.sql import from_micros, micros
 from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all

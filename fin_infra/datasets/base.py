@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 import dataframely as dy
@@ -88,17 +89,14 @@ class Dataset(dy.Schema):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
-    def order(cls) -> list[str]:
-        """Column order of every frame: key, own columns, provenance."""
-        names = cls.column_names()
-        key = cls.primary_key()
-        tail = [name for name in PROVENANCE if name in names and name not in key]
-        return [*key, *(name for name in names if name not in key and name not in tail), *tail]
+    def dtypes(cls) -> dict[str, pl.DataType]:
+        """Columns and their types, in the order of every frame: key, own columns, provenance."""
+        return dict(_shape(cls).dtypes)
 
     @classmethod
-    def dtypes(cls) -> dict[str, pl.DataType]:
-        columns = cls.columns()
-        return {name: columns[name].dtype for name in cls.order()}
+    def key(cls) -> list[str]:
+        """Columns of the primary key."""
+        return list(_shape(cls).key)
 
     @classmethod
     def empty(cls) -> pl.DataFrame:
@@ -107,7 +105,7 @@ class Dataset(dy.Schema):
     @classmethod
     def compared(cls) -> list[str]:
         """Columns of the diff: all but the key and what changes with every answer."""
-        return [name for name in cls.order() if name not in VOLATILE and name not in cls.primary_key()]
+        return [name for name in _shape(cls).dtypes if name not in VOLATILE and name not in _shape(cls).key]
 
     @classmethod
     def build(cls, columns: Mapping[str, Sequence[str | None]], constants: Mapping[str, Any]) -> Built:
@@ -128,12 +126,12 @@ class Dataset(dy.Schema):
             pl.lit(constants.get(name)).cast(dtype).alias(name) for name, dtype in dtypes.items() if name not in columns
         ).select(list(dtypes))
         reasons: dict[int, list[str]] = {}
-        for index, reason in [*unfit, *_keyless(frame, cls.primary_key())]:
+        for index, reason in [*unfit, *_keyless(frame, cls.key())]:
             reasons.setdefault(index, []).append(reason)
         good = frame.with_row_index("#row")
         if reasons:
             good = good.filter(~pl.col("#row").is_in(list(reasons)))
-        good, differing = _last_of_twins(good, cls.primary_key(), cls.compared())
+        good, differing = _last_of_twins(good, cls.key(), cls.compared())
         filtered, failure = cls.filter(good.drop("#row"), cast=False)
         accepted: pl.DataFrame = filtered
         if len(failure):
@@ -144,6 +142,21 @@ class Dataset(dy.Schema):
             Reject("; ".join(reasons[index]), dict(raw.row(index, named=True))) for index in sorted(reasons)
         )
         return Built(accepted.select(list(dtypes)), rejects, differing)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    dtypes: dict[str, pl.DataType]
+    key: tuple[str, ...]
+
+
+@cache
+def _shape(schema: type[Dataset]) -> _Shape:
+    """What dataframely works out anew at every call, worked out once."""
+    columns, key = schema.columns(), schema.primary_key()
+    tail = [name for name in PROVENANCE if name in columns and name not in key]
+    order = [*key, *(name for name in columns if name not in key and name not in tail), *tail]
+    return _Shape({name: columns[name].dtype for name in order}, tuple(key))
 
 
 def _cleaned(name: str) -> pl.Expr:

@@ -26,16 +26,17 @@ from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.engine.reconcile import Doubt, reconcile
 from fin_infra.engine.report import SyncReport
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
-from fin_infra.outcomes import OK, Outcome, decide, worst
+from fin_infra.outcomes import OK, Outcome, decide, where, worst
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Account, Ask, Http, Page, Provider, Source
-from fin_infra.store import Applied, Batch, Change, Counts, Cursor, Sealed, StagedPage, Store, Stream
+from fin_infra.store import Applied, Batch, Change, Counts, Cursor, Records, Sealed, StagedPage, Store, Stream
 from fin_infra.store.base import Now
 
 log = logging.getLogger("fin_infra.engine")
 
 T = TypeVar("T")
 STAGED_FOR = timedelta(hours=6)  # a page older than this is asked for again rather than trusted
+STAGE_EVERY = timedelta(seconds=2)
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -57,6 +58,7 @@ class _Run:
     lane: str
     attempt: int
     started_at: datetime
+    staged_at: datetime
     pages: dict[tuple[str, str | None], list[Page]] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     complete: set[tuple[str, str | None]] = field(default_factory=set)
@@ -66,6 +68,7 @@ class _Run:
     evidence: list[tuple[str, str, bytes]] = field(default_factory=list)
     newest: dict[str, str] = field(default_factory=dict)
     rejects: int = 0
+    unstaged: list[StagedPage] = field(default_factory=list)
 
 
 class Engine:
@@ -104,7 +107,8 @@ class Engine:
         self, connection: Connection, provider: Provider, source: Source, stream: Stream, lane: str, attempt: int,
         dry_run: bool,
     ) -> SyncReport:  # fmt: skip
-        run = _Run(connection, source, stream, f"run_{entropy.token_hex(8)}", lane, attempt, self._now())
+        now = self._now()
+        run = _Run(connection, source, stream, f"run_{entropy.token_hex(8)}", lane, attempt, now, now)
         http: CountingHttp | None = None
         try:
             if connection.state != "active":
@@ -114,8 +118,8 @@ class Engine:
             return await self._attempt(run, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
-        except Exception as error:  # nothing of ours: the work is kept, the defect is logged without its values
-            log.error("%s failed with an unmapped %s", run.stream, type(error).__name__, exc_info=error)
+        except Exception as error:  # nothing of ours: the work is kept, the defect is logged
+            log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
     async def _attempt(self, run: _Run, provider: Provider, http: CountingHttp, dry_run: bool) -> SyncReport:
@@ -171,10 +175,11 @@ class Engine:
                 if page.position is None:
                     run.complete.add(key)
                 elif not dry_run:
-                    self._stage(run, cursor, page, len(run.pages[key]))
+                    await self._stage(run, cursor, page, len(run.pages[key]))
                 self._on_page(run.stream, sum(map(len, run.pages.values())))
         except FinInfraError as error:
             run.stopped = error
+            await self._keep_staged(run, cursor)
 
     def _account_failed(self, run: _Run, dataset: str, subject: str, error: FinInfraError) -> None:
         run.failed[subject] = error
@@ -187,13 +192,23 @@ class Engine:
         run.doubts.append((dataset, Doubt(kind, subject, error.message)))
         run.evidence.append((dataset, error.message, error.evidence))
 
-    def _stage(self, run: _Run, cursor: Cursor, page: Page, n: int) -> None:
-        """A page that is not the last is kept, sealed: a killed or deferred run does not pay for it twice."""
+    async def _stage(self, run: _Run, cursor: Cursor, page: Page, n: int) -> None:
+        """A page that is not the last waits to be staged: written when asking takes long, or ends before its end."""
         if page.account is None or page.reply is None or page.position is None:
             return
         sealed = self._connections.vault.seal(page.reply.body)
-        staged = StagedPage(page.account.vendor_id, n, page.position, page.reply.status, sealed, page.reply.at)
-        self._store.stage_page(run.stream, cursor.generation, staged)
+        run.unstaged.append(
+            StagedPage(page.account.vendor_id, n, page.position, page.reply.status, sealed, page.reply.at)
+        )
+        if self._now() - run.staged_at >= STAGE_EVERY:
+            await self._keep_staged(run, cursor)
+
+    async def _keep_staged(self, run: _Run, cursor: Cursor) -> None:
+        """Sealed pages to the store: a killed run pays again for the last seconds at most, a deferred one for none."""
+        pages, run.unstaged = run.unstaged, []
+        run.staged_at = self._now()
+        if pages:
+            await self._offload(lambda: self._store.stage_pages(run.stream, cursor.generation, pages))
 
     def _restage(self, run: _Run, cursor: Cursor) -> dict[str, str]:
         """Pages an earlier attempt left behind come first; where each account goes on."""
@@ -215,17 +230,17 @@ class Engine:
 
     def _open_accounts(self, run: _Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
-        frame = self._store.rows(Accounts, {"connection_id": run.connection.connection_id, "status": "open"})
+        rows = self._store.records(Accounts, {"connection_id": run.connection.connection_id, "status": "open"})
         vendor_ids = {ours: vendor for vendor, ours in self._aliases(run, "account").items()}
         return [
-            Account(vendor_ids.get(account_id, account_id), account_id, kind, currency)
-            for account_id, kind, currency in frame.sort("account_id")
-            .select("account_id", pl.col("kind").cast(pl.String), "currency")
-            .rows()
+            Account(
+                vendor_ids.get(row["account_id"], row["account_id"]), row["account_id"], row["kind"], row["currency"]
+            )
+            for row in sorted(rows, key=lambda row: str(row["account_id"]))
         ]
 
     def _knows_accounts(self, run: _Run) -> bool:
-        return self._store.rows(Accounts, {"connection_id": run.connection.connection_id}).height > 0
+        return bool(self._store.records(Accounts, {"connection_id": run.connection.connection_id}))
 
     def _aliases(self, run: _Run, kind: str) -> dict[str, str]:
         return self._store.aliases(run.connection.connection_id, kind)
@@ -265,6 +280,7 @@ class Engine:
         batch = Batch(
             changes, quarantined=[Sealed(d, r, self._connections.vault.seal(b)) for d, r, b in run.evidence],
             atomic=run.source.kind == "snapshot",
+            unfinished=[str(key[1]) for key in run.pages if key not in run.complete],
         )  # fmt: skip
         body = json.dumps(place, sort_keys=True, separators=(",", ":"))
         applied = self._store.apply(
@@ -358,7 +374,7 @@ class Engine:
         if account is None:
             return Change(schema, built.good)
         where = {"tenant_id": run.connection.tenant_id, "account_id": account.account_id}
-        key = schema.primary_key()
+        key = schema.key()
         came = set(built.good.select(key).rows())
         gone = [] if built.rejects else [k for k in self._store.rows(schema, where).select(key).rows() if k not in came]
         return Change(schema, built.good, gone)
@@ -398,7 +414,12 @@ class Engine:
 
     def _record(self, run: _Run, outcome: Outcome, calls: int) -> None:
         sealed = [Sealed(d, r, self._connections.vault.seal(b)) for d, r, b in run.evidence]
-        self._store.record(self._books(run, outcome, None, calls), sealed, connection_id=run.connection.connection_id)
+        self._store.record(
+            self._books(run, outcome, None, calls),
+            sealed,
+            connection_id=run.connection.connection_id,
+            run_id=run.run_id,
+        )
         self._connection_state(run, dry_run=False)
 
     def _connection_state(self, run: _Run, dry_run: bool) -> None:
@@ -412,7 +433,7 @@ class Engine:
         if error is not None and error.code in ("auth_invalid", "reauth_required"):
             self._connections.set_state(run.connection.connection_id, "reauth", error.message)
 
-    def _books(self, run: _Run, outcome: Outcome, applied: Applied | None, calls: int) -> list[Change]:
+    def _books(self, run: _Run, outcome: Outcome, applied: Applied | None, calls: int) -> list[Records]:
         now = self._now()
         total = applied.total() if applied else Counts()
         recorded = self._recorded(run, outcome)
@@ -426,18 +447,17 @@ class Engine:
             "error_code": outcome.code, "error": outcome.message,
         }  # fmt: skip
         return [
-            _frame(Runs, [runs]),
-            _frame(Streams, self._streams(run, outcome, recorded, base, now)),
-            _frame(AccountStates, self._account_states(run, recorded, base, now)),
-            _frame(Findings, self._findings(run, base, now, committed=applied is not None)),
+            Records(Runs, [runs]),
+            Records(Streams, self._streams(run, outcome, recorded, base, now)),
+            Records(AccountStates, self._account_states(run, base, now)),
+            Records(Findings, self._findings(run, base, now, committed=applied is not None)),
         ]
 
     def _streams(
         self, run: _Run, outcome: Outcome, recorded: str, base: dict[str, Any], now: datetime
     ) -> list[dict[str, Any]]:
         known = {
-            row["dataset"]: row
-            for row in self._store.rows(Streams, {"connection_id": run.connection.connection_id}).to_dicts()
+            row["dataset"]: row for row in self._store.records(Streams, {"connection_id": run.connection.connection_id})
         }
         rows = []
         for name in run.source.datasets:
@@ -464,10 +484,10 @@ class Engine:
             return "a much shorter answer waits for a second read that confirms it"
         return outcome.message
 
-    def _account_states(self, run: _Run, recorded: str, base: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
+    def _account_states(self, run: _Run, base: dict[str, Any], now: datetime) -> list[dict[str, Any]]:
         known = {
             (row["account_id"], row["dataset"]): row
-            for row in self._store.rows(AccountStates, {"connection_id": run.connection.connection_id}).to_dicts()
+            for row in self._store.records(AccountStates, {"connection_id": run.connection.connection_id})
         }
         rows = []
         for vendor_id, account in run.accounts.items():
@@ -490,10 +510,11 @@ class Engine:
 
     def _findings(self, run: _Run, base: dict[str, Any], now: datetime, *, committed: bool) -> list[dict[str, Any]]:
         """What was seen now, under the same id as before; a guard that no longer holds is resolved."""
-        open_ones = self._store.rows(Findings, {"connection_id": run.connection.connection_id, "state": "open"}).filter(
-            pl.col("dataset").is_in(list(run.source.datasets))
-        )
-        known = {row["finding_id"]: row for row in open_ones.to_dicts()}
+        known = {
+            row["finding_id"]: row
+            for row in self._store.records(Findings, {"connection_id": run.connection.connection_id, "state": "open"})
+            if row["dataset"] in run.source.datasets
+        }
         rows = {}
         for name, doubt in run.doubts:
             finding_id = _finding_id(run.connection.connection_id, name, doubt)
@@ -534,11 +555,6 @@ def _joined(changes: Sequence[Change]) -> list[Change]:
         Change(schema, pl.concat([c.rows for c in group]), [key for c in group for key in c.removed])
         for schema, group in by_schema.items()
     ]
-
-
-def _frame(schema: type[Dataset], rows: Sequence[Mapping[str, Any]]) -> Change:
-    dtypes = schema.dtypes()
-    return Change(schema, pl.DataFrame([{n: row.get(n) for n in dtypes} for row in rows], schema=dtypes))
 
 
 def _finding_id(connection_id: str, dataset: str, doubt: Doubt) -> str:

@@ -20,7 +20,7 @@ from fin_infra.planning.schedules import LANES, Schedule
 from fin_infra.providers import resolve
 from fin_infra.store import Store
 from fin_infra.store.base import Now
-from fin_infra.store.sql import from_micros, micros
+from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.tables import CONNECTIONS, DUE, META
 
 log = logging.getLogger("fin_infra.planner")

@@ -13,8 +13,8 @@ from svc_infra.jobs import Job as QueueJob
 from fin_infra.connections import Connections, open_vault
 from fin_infra.datasets.base import Dataset
 from fin_infra.engine import Engine, Job, SyncReport
-from fin_infra.errors import UsageError
-from fin_infra.outcomes import Outcome, decide
+from fin_infra.errors import FinInfraError, UsageError
+from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
 from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
@@ -104,7 +104,7 @@ class Runtime:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
                 outcome = decide(error)
-                log.error("job %s: %s", job.name, outcome.message)
+                log.error("job %s: %s", job.name, outcome.message if outcome.code != "internal_error" else where(error))
                 return JobResult(False, outcome.message or outcome.kind, {"outcome": outcome})
             self._on_report(report)
             ok = report.outcome in ("ok", "partial")
@@ -120,7 +120,8 @@ class Runtime:
             try:
                 on_planned(await asyncio.to_thread(planner.tick))
             except Exception as error:
-                log.error("planning failed, it is tried again: %s", decide(error).message)
+                known = isinstance(error, FinInfraError)
+                log.error("planning failed, it is tried again: %s", error if known else where(error))
 
         scheduler.add_task("plan", 0, plan)
         return scheduler

@@ -23,8 +23,9 @@ from svc_infra.jobs import Job
 
 from fin_infra.planning.schedules import LANES
 from fin_infra.store.base import Now
+from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import inspect, sqlite_engine, sqlite_path, utc_now
-from fin_infra.store.sql import from_micros, micros, rim
+from fin_infra.store.sql import rim
 
 log = logging.getLogger("fin_infra.queue")
 

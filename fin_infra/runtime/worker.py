@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from svc_infra.jobs import Job, WorkerRunner
 
 from fin_infra.errors import StoreError
-from fin_infra.outcomes import Outcome, decide
+from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.runtime.queue import SqlJobQueue
 
 log = logging.getLogger("fin_infra.worker")
@@ -95,7 +95,7 @@ class SyncWorker(WorkerRunner):
         try:
             return await self._handle(job)
         except Exception as error:
-            log.error("%s failed with an unmapped %s", job.name, type(error).__name__, exc_info=error)
+            log.error("%s failed with an unmapped %s", job.name, where(error))
             return decide(error)
 
     async def _heartbeat(self, job: Job, work: asyncio.Task[Outcome]) -> None:

@@ -46,6 +46,17 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Records:
+    """A few rows of bookkeeping as plain dictionaries: no frame is made for them."""
+
+    schema: type[Dataset]
+    rows: Sequence[Mapping[str, Any]]
+
+
+Book = Change | Records
+
+
+@dataclass(frozen=True)
 class Sealed:
     """Evidence of something that could not be used, encrypted before it comes here."""
 
@@ -58,13 +69,15 @@ class Sealed:
 class Batch:
     """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence.
 
-    `atomic`: never cut into several transactions, however long (a snapshot is switched whole).
+    `atomic`: never cut into several transactions, however long (a snapshot is switched whole). `unfinished`:
+    subjects whose staged pages stay, because the run could not bring them to their end.
     """
 
     changes: Sequence[Change]
-    books: Sequence[Change] = ()
+    books: Sequence[Book] = ()
     quarantined: Sequence[Sealed] = ()
     atomic: bool = False
+    unfinished: Sequence[str] = ()
 
 
 @dataclass
@@ -117,7 +130,7 @@ class Store(Protocol):
 
     def apply(
         self, batch: Batch, *, stream: Stream, run_id: str, expect: Cursor, next: str,
-        books: Callable[[Applied], Sequence[Change]] | None = None, dry_run: bool = False,
+        books: Callable[[Applied], Sequence[Book]] | None = None, dry_run: bool = False,
     ) -> Applied:  # fmt: skip
         """Commits rows and cursor together, or nothing. Raises `StaleCursor` when another run committed first.
 
@@ -125,7 +138,9 @@ class Store(Protocol):
         """
         ...
 
-    def record(self, books: Sequence[Change], quarantined: Sequence[Sealed] = (), *, connection_id: str) -> None:
+    def record(
+        self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
+    ) -> None:
         """Commits bookkeeping without rows: a run that failed, a stream's new state."""
         ...
 
@@ -133,6 +148,10 @@ class Store(Protocol):
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
         """Current rows whose columns equal the given values; a tuple `(op, value)` compares otherwise."""
+        ...
+
+    def records(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The same as plain dictionaries, cheaper for a handful of rows. Amounts and dates stay text."""
         ...
 
     def read(self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None,
@@ -148,7 +167,7 @@ class Store(Protocol):
         """The change feed after place `since`: seq, changed_at, dataset, op, key (list of text), run_id."""
         ...
 
-    def stage_page(self, stream: Stream, generation: int, page: StagedPage) -> None: ...
+    def stage_pages(self, stream: Stream, generation: int, pages: Sequence[StagedPage]) -> None: ...
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
 

@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from fin_infra.datasets.base import Dataset
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def encode(frame: pl.DataFrame, schema: type[Dataset]) -> list[tuple[Any, ...]]:
     """Rows of SQL values in the schema's column order. Equal rows encode equally: the diff compares these."""
     return frame.select(_encoded(name, dtype) for name, dtype in schema.dtypes().items()).rows()
+
+
+def encode_records(rows: Sequence[Mapping[str, Any]], schema: type[Dataset]) -> list[tuple[Any, ...]]:
+    """Rows given as dictionaries, as `encode` would give them; a missing column is null."""
+    return [tuple(_plain(row.get(name)) for name in schema.dtypes()) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return micros(value)
+        case bool():
+            return int(value)
+        case None | str() | int():
+            return value
+        case _:
+            raise TypeError(f"a record of bookkeeping holds text, numbers and instants, not {type(value).__name__}")
+
+
+def decode_record(row: Sequence[Any], dtypes: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    """One row as a dictionary; instants and flags in their own type, the rest as it is stored."""
+    return {
+        name: _typed(value, dtype) if value is not None else None
+        for value, (name, dtype) in zip(row, dtypes.items(), strict=True)
+    }
+
+
+def _typed(value: Any, dtype: pl.DataType) -> Any:
+    match dtype:
+        case pl.Datetime():
+            return from_micros(value)
+        case pl.Boolean():
+            return bool(value)
+        case _:
+            return value
+
+
+def micros(moment: datetime) -> int:
+    """An instant as SQLite keeps it: microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    return EPOCH + timedelta(microseconds=value)
 
 
 def _encoded(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -11,15 +11,28 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, select, union_all
+from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, or_, select, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
 from fin_infra.datasets.base import INSTANT, Dataset
 from fin_infra.errors import StaleCursor, StoreError, UsageError
 from fin_infra.store import tables
-from fin_infra.store.base import Applied, Batch, Change, Counts, Cursor, Now, Query, Sealed, StagedPage, Stream
-from fin_infra.store.codec import decode, encode
+from fin_infra.store.base import (
+    Applied,
+    Batch,
+    Book,
+    Change,
+    Counts,
+    Cursor,
+    Now,
+    Query,
+    Records,
+    Sealed,
+    StagedPage,
+    Stream,
+)
+from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
 from fin_infra.store.statements import Statements
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
@@ -55,7 +68,7 @@ class SqlStore:
 
     def apply(
         self, batch: Batch, *, stream: Stream, run_id: str, expect: Cursor, next: str,
-        books: Callable[[Applied], Sequence[Change]] | None = None, dry_run: bool = False,
+        books: Callable[[Applied], Sequence[Book]] | None = None, dry_run: bool = False,
     ) -> Applied:  # fmt: skip
         applied = Applied(expect.version)
         *early, last = _chunks(batch)
@@ -73,10 +86,12 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
+            staged = tables.STAGED_PAGES
             sql.execute(
-                delete(tables.STAGED_PAGES).where(
-                    tables.STAGED_PAGES.c.connection_id == stream.connection_id,
-                    tables.STAGED_PAGES.c.dataset == stream.dataset,
+                delete(staged).where(
+                    staged.c.connection_id == stream.connection_id,
+                    staged.c.dataset == stream.dataset,
+                    or_(staged.c.generation != expect.generation, staged.c.subject.not_in(list(batch.unfinished))),
                 )
             )
         return applied
@@ -165,10 +180,12 @@ class SqlStore:
             },
         )  # fmt: skip
 
-    def _keep_books(self, sql: SqlConnection, books: Iterable[Change]) -> None:
-        for change in books:
-            if change.rows.height:
-                self._of(change.schema).upsert(sql, encode(change.rows, change.schema))
+    def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
+        for book in books:
+            encoded = (
+                encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
+            )
+            self._of(book.schema).upsert(sql, encoded)
 
     def _quarantine(self, sql: SqlConnection, connection_id: str, run_id: str, evidence: Sequence[Sealed]) -> None:
         if not evidence:
@@ -188,7 +205,9 @@ class SqlStore:
             ],
         )  # fmt: skip
 
-    def record(self, books: Sequence[Change], quarantined: Sequence[Sealed] = (), *, connection_id: str) -> None:
+    def record(
+        self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
+    ) -> None:
         with self.writing() as sql:
             known = sql.scalar(
                 select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == connection_id)
@@ -196,7 +215,6 @@ class SqlStore:
             if known is None:  # erased meanwhile: nothing of it may come back
                 return
             self._keep_books(sql, books)
-            run_id = next((str(b.rows["run_id"][0]) for b in books if "run_id" in b.rows and b.rows.height), "none")
             self._quarantine(sql, connection_id, run_id, quarantined)
 
     def _of(self, schema: type[Dataset]) -> Statements:
@@ -222,12 +240,18 @@ class SqlStore:
         return Cursor(row.version, generation, row.body, row.run_id)
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
-        table = tables.TABLES[schema.dataset_name()]
+        return decode(self._found(schema, where), schema.dtypes())
+
+    def records(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[dict[str, Any]]:
         dtypes = schema.dtypes()
+        return [decode_record(row, dtypes) for row in self._found(schema, where)]
+
+    def _found(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        table = tables.TABLES[schema.dataset_name()]
         conditions = [_condition(table.c[name], value) for name, value in where.items()]
         with self.reading() as sql:
-            found = sql.execute(select(*(table.c[name] for name in dtypes)).where(*conditions)).fetchall()
-        return decode([tuple(row) for row in found], dtypes)
+            found = sql.execute(select(*(table.c[name] for name in schema.dtypes())).where(*conditions))
+            return [tuple(row) for row in found]
 
     def read(
         self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None, limit: int | None = None
@@ -270,16 +294,23 @@ class SqlStore:
 
     # -- pages that wait, names that changed, erasure --------------------------------------------------------------
 
-    def stage_page(self, stream: Stream, generation: int, page: StagedPage) -> None:
+    def stage_pages(self, stream: Stream, generation: int, pages: Sequence[StagedPage]) -> None:
+        rows = [
+            {
+                "connection_id": stream.connection_id, "dataset": stream.dataset, "generation": generation,
+                "subject": page.subject, "n": page.n, "position": page.position, "status": page.status,
+                "staged_at": micros(page.staged_at), "body": page.body,
+            }
+            for page in pages
+        ]  # fmt: skip
         with self.writing() as sql:
-            sql.execute(
-                insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"),
-                {
-                    "connection_id": stream.connection_id, "dataset": stream.dataset, "generation": generation,
-                    "subject": page.subject, "n": page.n, "position": page.position, "status": page.status,
-                    "staged_at": micros(page.staged_at), "body": page.body,
-                },
-            )  # fmt: skip
+            known = sql.scalar(
+                select(tables.CONNECTIONS.c.generation).where(
+                    tables.CONNECTIONS.c.connection_id == stream.connection_id
+                )
+            )
+            if known == generation and rows:  # else erased or relinked meanwhile: nothing of it may come back
+                sql.execute(insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"), rows)
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
         staged = tables.STAGED_PAGES
@@ -359,14 +390,6 @@ def _chunks(batch: Batch) -> list[list[Change]]:
     return chunks
 
 
-def micros(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-def from_micros(value: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
-
-
 def _since(now: int, old: tuple[Any, ...] | None) -> int:
     """From when this version is known: never before the one it replaces, even if the clock went back."""
     return now if old is None else max(now, old[-1] + 1)
@@ -395,7 +418,7 @@ def _select(schema: type[Dataset], query: Query, columns: list[str]) -> Any:
     current = tables.TABLES[name]
     if (query.history or query.as_of) and name not in SYNCED:
         raise UsageError(f"{name} has no history; as_of and history work for: {', '.join(SYNCED)}")
-    key = schema.primary_key()
+    key = schema.key()
 
     def part(table: Table, *more: Any) -> Any:
         picked = [

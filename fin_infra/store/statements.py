@@ -18,7 +18,7 @@ class Statements:
     def __init__(self, schema: type[Dataset], *, history: bool) -> None:
         name = schema.dataset_name()
         columns = list(schema.dtypes())
-        key = schema.primary_key()
+        key = schema.key()
         self.key_width = len(key)
         compared = set(schema.compared())
         self._compared = [index for index, column in enumerate(columns) if column in compared]

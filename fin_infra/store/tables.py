@@ -32,7 +32,7 @@ def sql_type(dtype: pl.DataType) -> TypeEngine[Any]:
 
 def _columns(schema: type[Dataset]) -> list[Column[Any]]:
     columns = schema.columns()
-    key = schema.primary_key()
+    key = schema.key()
     return [
         Column(name, sql_type(dtype), primary_key=name in key, nullable=columns[name].nullable)
         for name, dtype in schema.dtypes().items()

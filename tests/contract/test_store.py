@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,7 +25,20 @@ from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.errors import StaleCursor, UsageError
 from fin_infra.reader import read
-from fin_infra.store import Applied, Batch, Change, Counts, Cursor, Query, Sealed, StagedPage, Store, Stream, open_store
+from fin_infra.store import (
+    Applied,
+    Batch,
+    Change,
+    Counts,
+    Cursor,
+    Query,
+    Records,
+    Sealed,
+    StagedPage,
+    Store,
+    Stream,
+    open_store,
+)
 from fin_infra.testing import VirtualClock
 from tests.contract.conftest import START
 from tests.contract.rows import MICROSECOND, Bench, everything, frame, frames_of, held
@@ -62,6 +74,18 @@ def test_bookkeeping_comes_back_equal_dtype_for_dtype(bench: Bench, name: str, d
     bench.store.record([Change(schema, rows)], connection_id=bench.connection.connection_id)
     back = bench.store.rows(schema, {"tenant_id": rows["tenant_id"][0]})
     assert_frame_equal(back, rows, check_exact=True, check_row_order=False)
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name not in SYNCED])
+@fast
+@given(data=st.data())
+def test_bookkeeping_given_as_records_is_what_a_frame_would_be(bench: Bench, name: str, data: st.DataObject) -> None:
+    schema, tenant = dataset(name), bench.link("ada").connection_id
+    rows = data.draw(frames_of(schema, tenant=tenant))
+    bench.store.record([Records(schema, rows.to_dicts())], connection_id=bench.connection.connection_id)
+    back = bench.store.rows(schema, {"tenant_id": tenant})
+    assert_frame_equal(back, rows, check_exact=True, check_row_order=False)
+    assert sorted(map(str, bench.store.records(schema, {"tenant_id": tenant}))) == sorted(map(str, rows.to_dicts()))
 
 
 def test_a_column_that_begins_with_2000_nulls_keeps_its_values(bench: Bench) -> None:
@@ -584,7 +608,7 @@ def full(bench: Bench) -> None:
             ),
             stream=bench.stream, run_id=f"run_{MARK}{amount}", expect=bench.cursor(), next=MARK,
         )  # fmt: skip
-    bench.store.stage_page(bench.stream, 1, StagedPage(MARK, 1, MARK, 200, MARK.encode(), START))
+    bench.store.stage_pages(bench.stream, 1, [StagedPage(MARK, 1, MARK, 200, MARK.encode(), START)])
 
 
 def traces(store: Store, *marks: str) -> list[str]:
@@ -624,7 +648,7 @@ def test_erasing_a_connection_leaves_the_others_as_they_were(bench: Bench) -> No
 def test_a_run_still_under_way_brings_nothing_back_after_erasure(bench: Bench) -> None:
     con, expect = bench.connection.connection_id, bench.cursor()
     bench.store.erase(con)
-    bench.store.stage_page(bench.stream, 1, StagedPage("acc", 1, "next", 200, b"sealed", START))
+    bench.store.stage_pages(bench.stream, 1, [StagedPage("acc", 1, "next", 200, b"sealed", START)])
     with pytest.raises(StaleCursor):
         bench.commit([bench.row("t1")], expect=expect)
     streams = frame(Streams, [{
@@ -843,14 +867,14 @@ def test_as_of_without_a_zone_is_refused(store: Store) -> None:
 )
 def test_staged_pages_round_trip(bench: Bench, position: str, body: bytes, status: int) -> None:
     page = StagedPage("acc", 1, position, status, body, START + MICROSECOND)
-    bench.store.stage_page(bench.stream, 1, page)
+    bench.store.stage_pages(bench.stream, 1, [page])
     assert bench.store.staged_pages(bench.stream, 1) == [page]
 
 
 def test_staged_pages_come_in_order_and_belong_to_one_generation(bench: Bench) -> None:
     pages = [StagedPage(who, n, f"p{n}", 200, b"x", START) for who in ("b", "a") for n in (10, 2, 1)]
     for page in pages:
-        bench.store.stage_page(bench.stream, 1, page)
+        bench.store.stage_pages(bench.stream, 1, [page])
     assert bench.store.staged_pages(bench.stream, 1) == sorted(pages, key=lambda page: (page.subject, page.n))
     assert bench.store.staged_pages(bench.stream, 2) == []
     assert bench.store.staged_pages(Stream(bench.connection.connection_id, "accounts"), 1) == []
@@ -858,20 +882,28 @@ def test_staged_pages_come_in_order_and_belong_to_one_generation(bench: Bench) -
 
 def test_a_page_staged_again_replaces_the_first(bench: Bench) -> None:
     for body in (b"old", b"new"):
-        bench.store.stage_page(bench.stream, 1, StagedPage("acc", 1, "p", 200, body, START))
+        bench.store.stage_pages(bench.stream, 1, [StagedPage("acc", 1, "p", 200, body, START)])
     assert [page.body for page in bench.store.staged_pages(bench.stream, 1)] == [b"new"]
 
 
 def test_a_commit_drops_the_pages_of_its_stream(bench: Bench) -> None:
-    bench.store.stage_page(bench.stream, 1, StagedPage("acc", 1, "p", 200, b"x", START))
+    bench.store.stage_pages(bench.stream, 1, [StagedPage("acc", 1, "p", 200, b"x", START)])
     bench.commit([bench.row("t1")])
     assert bench.store.staged_pages(bench.stream, 1) == []
+
+
+def test_a_commit_keeps_the_pages_of_the_accounts_it_could_not_finish(bench: Bench) -> None:
+    pages = [StagedPage(who, 1, "p", 200, b"x", START) for who in ("done", "waits")]
+    bench.store.stage_pages(bench.stream, 1, pages)
+    batch = Batch([bench.change([bench.row("t1")])], unfinished=["waits"])
+    bench.store.apply(batch, stream=bench.stream, run_id="r", expect=bench.cursor(), next="{}")
+    assert bench.store.staged_pages(bench.stream, 1) == pages[1:]
 
 
 def test_a_stale_commit_keeps_the_pages_of_its_stream(bench: Bench) -> None:
     stale = bench.cursor()
     bench.commit([bench.row("t1")])
-    bench.store.stage_page(bench.stream, 1, StagedPage("acc", 1, "p", 200, b"x", START))
+    bench.store.stage_pages(bench.stream, 1, [StagedPage("acc", 1, "p", 200, b"x", START)])
     with pytest.raises(StaleCursor):
         bench.commit([bench.row("t2")], expect=stale)
     assert len(bench.store.staged_pages(bench.stream, 1)) == 1
@@ -901,14 +933,14 @@ def test_what_was_committed_is_there_after_reopening(bench: Bench, store_url: st
 def test_a_store_can_be_opened_by_eight_threads_at_once(store_url: str) -> None:
     barrier, failed = threading.Barrier(8), list[BaseException]()
 
-    def opening(act: Callable[[], Store]) -> None:
+    def opening() -> None:
         barrier.wait(10)
         try:
-            act().close()
+            open_store(store_url).close()
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=opening, args=(lambda: open_store(store_url),)) for _ in range(8)]
+    threads = [threading.Thread(target=opening) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

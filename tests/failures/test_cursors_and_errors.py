@@ -73,6 +73,24 @@ async def test_t16_pages_already_paid_for_are_not_asked_again_after_a_break(worl
         assert store.staged_pages(_stream(connection.connection_id), 1) == []
 
 
+async def test_t16_pages_of_an_unfinished_account_are_kept_while_the_others_commit(world: World) -> None:
+    world.bank.enroll(
+        "tok", checking("acc_1", bought("txn_a")), checking("acc_2", *(bought(f"b{n:03}") for n in range(250)))
+    )
+    connection = await world.link()
+    async with world.runtime() as runtime:
+        await runtime.engine.sync("accounts", connection.connection_id)
+        seen = len(world.bank.requests)
+        world.bank.on_request = lambda path: _refuse_after(world, seen + 3)
+        report = await runtime.engine.sync("transactions", connection.connection_id)
+        world.bank.on_request = lambda path: None
+    assert (report.outcome, report.follow_up.kind, report.total.inserted) == ("partial", "later", 1)
+    world.clock.advance(timedelta(hours=1))
+    async with world.runtime() as runtime:
+        report = await runtime.engine.sync("transactions", connection.connection_id)
+    assert (report.outcome, report.total.inserted, report.calls) == ("ok", 250, 3), "acc_1 again, two pages of acc_2"
+
+
 async def test_t23_one_account_that_fails_stops_no_other(world: World) -> None:
     accounts = [checking(f"acc_{n}", bought(f"txn_{n}")) for n in range(13)]
     world.bank.enroll("tok", *accounts)

@@ -19,7 +19,7 @@ from fin_infra.planning.schedules import Rule, Schedule
 from fin_infra.providers import resolve
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.store import Store, open_store
-from fin_infra.store.sql import from_micros, micros
+from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.tables import CONNECTIONS, DUE
 from fin_infra.testing import VirtualClock
 from tests.unit.helpers import START
