@@ -85,7 +85,9 @@ def test_bookkeeping_given_as_records_is_what_a_frame_would_be(bench: Bench, nam
     bench.store.record([Records(schema, rows.to_dicts())], connection_id=bench.connection.connection_id)
     back = bench.store.rows(schema, {"tenant_id": tenant})
     assert_frame_equal(back, rows, check_exact=True, check_row_order=False)
-    assert sorted(map(str, bench.store.records(schema, {"tenant_id": tenant}))) == sorted(map(str, rows.to_dicts()))
+    found = bench.store.records(schema, {"tenant_id": tenant})
+    by_key = {tuple(row[name] for name in schema.primary_key()): row for row in found}
+    assert by_key == {tuple(row[name] for name in schema.primary_key()): row for row in rows.to_dicts()}
 
 
 def test_a_column_that_begins_with_2000_nulls_keeps_its_values(bench: Bench) -> None:
@@ -262,8 +264,8 @@ def test_a_clock_that_goes_back_while_a_row_is_away_never_doubles_it(bench: Benc
         assert len(bench.ids(as_of=START + timedelta(minutes=minutes))) <= 1
 
 
-IDS = [f"t{n}" for n in range(4)]
-ops = st.dictionaries(st.sampled_from(IDS), st.none() | st.integers(0, 3), min_size=1)
+IDS = [f"t{n}" for n in range(3)]
+ops = st.dictionaries(st.sampled_from(IDS), st.none() | st.integers(0, 2), min_size=1)
 """id → a new amount, or None to remove it."""
 
 
@@ -285,12 +287,9 @@ class History(RuleBasedStateMachine):
         self.tenant = self.bench.connection.connection_id  # one of its own in every example
         object.__setattr__(self.bench.connection, "tenant_id", self.tenant)
 
-    @rule(batch=ops, wait=st.integers(0, 3), back=st.integers(0, 4))
-    def commit(self, batch: dict[str, int | None], wait: int, back: int) -> None:
-        if self.wild:
-            self.clock.advance((wait - back) * MICROSECOND)
-        else:
-            self.clock.advance((wait + 1) * MICROSECOND)
+    @rule(batch=ops, steps=st.sampled_from([0, 0, 1, 2, -1, -3]))
+    def commit(self, batch: dict[str, int | None], steps: int) -> None:
+        self.clock.advance((steps if self.wild else abs(steps) + 1) * MICROSECOND)
         rows = [self.bench.row(key, amount=Decimal(n)) for key, n in batch.items() if n is not None]
         self.bench.commit(rows, [key for key, n in batch.items() if n is None])
         for key, n in batch.items():
@@ -306,7 +305,7 @@ class History(RuleBasedStateMachine):
         if self.known:
             assert self.bench.amounts(tenant=self.tenant) == self.now
 
-    @rule()
+    @invariant()
     def history_has_every_version_once(self) -> None:
         found = held(self.bench.store, Transactions, tenant=self.tenant, history=True)
         for key, versions in self.versions.items():
@@ -342,7 +341,7 @@ def test_history_is_what_a_dict_would_remember(store: Store, clock: VirtualClock
     run_state_machine_as_test(
         lambda: machine(store, clock),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

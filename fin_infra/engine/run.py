@@ -1,0 +1,83 @@
+"""What one attempt gathers on its way, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fin_infra.connections import Connection
+from fin_infra.engine.reconcile import Doubt
+from fin_infra.engine.report import SyncReport
+from fin_infra.errors import DefectError, FinInfraError
+from fin_infra.outcomes import OK, Outcome, decide, worst
+from fin_infra.providers.base import Account, Page, Source
+from fin_infra.store import Counts, StagedPage, Stream
+
+Part = tuple[str, str | None]
+"""One part of an answer: the dataset, and the account (the vendor's id) it is about, if it is about one."""
+
+
+@dataclass
+class Run:
+    """One attempt to sync one stream."""
+
+    connection: Connection
+    source: Source
+    stream: Stream
+    run_id: str
+    lane: str
+    attempt: int
+    started_at: datetime
+    staged_at: datetime
+    accounts: dict[str, Account] = field(default_factory=dict)
+    pages: dict[Part, list[Page]] = field(default_factory=dict)
+    complete: set[Part] = field(default_factory=set)
+    unstaged: list[StagedPage] = field(default_factory=list)
+    failed: dict[str, FinInfraError] = field(default_factory=dict)  # accounts that failed alone
+    stopped: FinInfraError | None = None  # what ended the asking before its end
+    doubts: list[tuple[str, Doubt]] = field(default_factory=list)
+    evidence: list[tuple[str, str, bytes]] = field(default_factory=list)  # dataset, reason, body
+    newest: dict[str, str] = field(default_factory=dict)
+    rejects: int = 0
+
+    def account_failed(self, dataset: str, vendor_id: str, error: FinInfraError) -> None:
+        """This account alone; the others go on."""
+        self.failed[vendor_id] = error
+        if isinstance(error, DefectError):
+            self.defect(dataset, vendor_id, error)
+
+    def defect(self, dataset: str, subject: str, error: DefectError) -> None:
+        """Ours or the vendor's: a finding, and the evidence."""
+        kind = "contract_broken" if error.code == "contract_broken" else "defect"
+        self.doubts.append((dataset, Doubt(kind, subject, error.message)))
+        self.evidence.append((dataset, error.message, error.evidence))
+
+    @property
+    def guarded(self) -> bool:
+        """An answer shrank so much that it waits for a second read."""
+        return any(doubt.kind == "shrink_guard" for _, doubt in self.doubts)
+
+    def outcome(self) -> Outcome:
+        """What its job does next."""
+        errors = [*self.failed.values(), *([self.stopped] if self.stopped else [])]
+        if errors:
+            return worst([decide(error) for error in errors])
+        return Outcome("partial") if self.rejects or self.guarded else OK
+
+    def recorded(self, outcome: Outcome) -> str:
+        """What it is recorded as: `partial` when something was committed beside what failed."""
+        return "partial" if self.complete and outcome.kind != "ok" else outcome.kind
+
+    def refusal(self) -> FinInfraError | None:
+        """The error that refuses the credential as a whole, if one did: its owner must act."""
+        everyone = self.failed and not self.complete
+        errors = [self.stopped] if self.stopped else list(self.failed.values()) if everyone else []
+        refused = [e for e in errors if e is not None and e.code in ("auth_invalid", "reauth_required")]
+        return refused[0] if refused and len(refused) == len(errors) else None
+
+    def report(self, outcome: Outcome, counts: Mapping[str, Counts], calls: int) -> SyncReport:
+        return SyncReport(
+            self.connection.connection_id, self.stream.dataset, self.run_id, self.recorded(outcome), counts, calls,
+            outcome, outcome.code, outcome.message, {a: e.code for a, e in self.failed.items()}, len(self.doubts),
+        )  # fmt: skip

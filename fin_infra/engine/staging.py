@@ -1,0 +1,59 @@
+"""Pages that were paid for and not yet applied: a killed or deferred run does not ask for them again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from fin_infra.connections import Vault
+from fin_infra.engine.run import Run
+from fin_infra.providers.base import Page
+from fin_infra.store import Cursor, StagedPage, Store
+
+STAGED_FOR = timedelta(hours=6)  # a page older than this is asked for again rather than trusted
+STAGE_EVERY = timedelta(seconds=2)
+
+
+def stage(run: Run, page: Page, vault: Vault) -> None:
+    """A page that is not the last waits, sealed, to be written: see `due`."""
+    if page.account is None or page.reply is None or page.position is None:
+        return
+    n = len(run.pages[page.dataset, page.account.vendor_id])
+    sealed = vault.seal(page.reply.body)
+    run.unstaged.append(StagedPage(page.account.vendor_id, n, page.position, page.reply.status, sealed, page.reply.at))
+
+
+def due(run: Run, now: datetime) -> bool:
+    """Whether asking takes so long that a kill would cost something. A quick run stages nothing at all."""
+    return bool(run.unstaged) and now - run.staged_at >= STAGE_EVERY
+
+
+def keep(run: Run, cursor: Cursor, store: Store, now: datetime) -> None:
+    """Writes what waits. A killed run pays again for the last seconds at most, a deferred one for nothing."""
+    pages, run.unstaged = run.unstaged, []
+    run.staged_at = now
+    if pages:
+        store.stage_pages(run.stream, cursor.generation, pages)
+
+
+def restore(run: Run, cursor: Cursor, store: Store, vault: Vault) -> dict[str, str]:
+    """Puts the pages of an earlier attempt first. Where each account goes on."""
+    resume: dict[str, str] = {}
+    lead = run.source.lead
+    for staged in store.staged_pages(run.stream, cursor.generation):
+        account = run.accounts.get(staged.subject)
+        pages = run.pages.get((lead, staged.subject), [])
+        if account is None or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:
+            continue
+        value = run.source.feed(lead).parse(vault.unseal(staged.body))
+        page = Page(lead, account=account, position=staged.position, value=Restored(value, staged.staged_at))
+        run.pages.setdefault((lead, staged.subject), []).append(page)
+        resume[staged.subject] = staged.position
+    return resume
+
+
+class Restored(tuple[Any, datetime]):
+    """A parsed body and when its answer came."""
+
+    def __new__(cls, value: Any, at: datetime) -> Restored:
+        return super().__new__(cls, (value, at))
