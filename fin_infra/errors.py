@@ -65,7 +65,7 @@ class FinInfraError(Exception):
         return str(self.args[0])
 
     def as_dict(self) -> dict[str, Any]:
-        """The error for machines: code, outcome, message and context."""
+        """The error for machines: code, outcome, message, and when it may be tried again."""
         return {
             "error_code": self.code,
             "outcome": CODES[self.code].outcome,
@@ -153,6 +153,12 @@ class UsageError(FinInfraError):
     default_code = "usage"
 
 
+_CLASS_OF_CODE: dict[str, type[FinInfraError]] = {
+    "contract_broken": WireError,
+    "row_invalid": FrameError,
+    "stale_cursor": StaleCursor,
+    "store_unavailable": StoreError,
+}
 _CLASS_OF_OUTCOME: dict[str, type[FinInfraError]] = {
     "retry": TransientError,
     "park": OwnerActionError,
@@ -171,15 +177,13 @@ def error_of(code: str, message: str, *, retry_after: float | None = None, **con
         kind = NotReady if code == "not_ready" else QuotaError
         context.pop("evidence", None)
         return kind(message, code=code, retry_after=60.0 if retry_after is None else retry_after, **context)
-    if code == "contract_broken":
-        return WireError(message, **context)
     if outcome != "quarantine":
         context.pop("evidence", None)
     if outcome == "retry":
         context["retry_after"] = retry_after
     else:
         context.pop("vendor_wide", None)
-    return _CLASS_OF_OUTCOME[outcome](message, code=code, **context)
+    return _CLASS_OF_CODE.get(code, _CLASS_OF_OUTCOME[outcome])(message, code=code, **context)
 
 
 class NotReady(LaterError):

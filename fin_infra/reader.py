@@ -46,15 +46,9 @@ def read(
         needed = columns
         if columns is not None and predicate is not None:
             needed = list(dict.fromkeys([*columns, *predicate.meta.root_names()]))
-        left = limit
-        for part in source.read(schema, query, needed, limit if predicate is None else None):
+        # polars hands both over only for a head *before* the filter: the limit counts rows before the predicate
+        for part in source.read(schema, query, needed, limit):
             found = part if predicate is None else part.filter(predicate)
-            found = found if columns is None else found.select(columns)
-            if left is not None:  # the limit counts rows that pass the predicate
-                found = found.head(left)
-                left -= found.height
-            yield found
-            if left == 0:
-                return
+            yield found if columns is None else found.select(columns)
 
     return register_io_source(scan, schema=read_dtypes(schema, history=history), explain_name=dataset)

@@ -46,16 +46,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FIN_INFRA_", env_file=".env", extra="ignore", frozen=True)
 
-    store_url: str = Field(DEFAULT_STORE_URL, description="where rows are kept: sqlite:///PATH")
-    queue_url: str | None = Field(None, description="where jobs wait; default: a file of its own beside the store's")
+    store_url: str = Field(DEFAULT_STORE_URL, repr=False, description="where rows are kept: sqlite:///PATH")
+    queue_url: str | None = Field(
+        None, repr=False, description="where jobs wait; default: a file of its own beside the store's"
+    )
     project: Path | None = Field(None, description="folder with jobs/ and schedules/; default: here, else the shipped")
     vault_key: SecretStr | None = Field(
         None, description="Fernet keys of the vault, newest first, comma-separated; default: a key file, made once"
     )
     vault_key_file: Path | None = Field(None, description="the vault's key file; default: beside the store's file")
     slots: int = Field(8, ge=1, le=1024, description="jobs a worker runs at once")
-    lease_seconds: float = Field(60.0, ge=0.5, description="a silent worker's job is given to another after this")
-    plan_seconds: float = Field(2.0, ge=0.05, description="how often the planner looks for due streams")
+    lease_seconds: float = Field(
+        60.0, ge=0.5, allow_inf_nan=False, description="a silent worker's job is given to another after this"
+    )
+    plan_seconds: float = Field(
+        2.0, ge=0.05, allow_inf_nan=False, description="how often the planner looks for due streams"
+    )
     http_timeout: float = Field(30.0, gt=0, description="seconds to wait for a vendor's answer")
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
@@ -64,6 +70,8 @@ class Settings(BaseSettings):
         """Settings from the environment. Raises `UsageError` naming the variable that is wrong."""
         try:
             return cls()
+        except UnicodeDecodeError:
+            raise UsageError("the file .env is not UTF-8 text; correct it") from None
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = "FIN_INFRA_" + "_".join(str(part) for part in first["loc"]).upper()

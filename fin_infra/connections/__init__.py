@@ -113,12 +113,14 @@ class Connections:
 
     def remove(self, connection_id: str, *, erase: bool = False) -> int:
         """Forgets the credential; with `erase` every row, version and page of the connection too. Rows removed."""
-        self.get(connection_id)
         if erase:
-            removed = self._store.erase(connection_id)
             with self._store.writing() as sql:
                 _bump(sql)
+            removed = self._store.erase(connection_id)
+            if removed == 0:
+                self.get(connection_id)  # says that there is none
             return removed
+        self.get(connection_id)
         with self._store.writing() as sql:
             removed = sql.execute(SECRETS.delete().where(SECRETS.c.connection_id == connection_id)).rowcount
             sql.execute(DUE.delete().where(DUE.c.connection_id == connection_id))

@@ -117,7 +117,12 @@ class Dataset(dy.Schema):
         """
         dtypes = cls.dtypes()
         given = [name for name in dtypes if name in columns]
-        raw = pl.DataFrame({name: columns[name] for name in given}, schema=dict.fromkeys(given, pl.String))
+        texts = dict.fromkeys(given, pl.String)
+        try:
+            raw = pl.DataFrame({name: columns[name] for name in given}, schema=texts)
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and no text is
+            whole = {name: [_whole(cell, name in cls.key()) for cell in columns[name]] for name in given}
+            raw = pl.DataFrame(whole, schema=texts)
         if not given or raw.is_empty():
             return Built(cls.empty())
         clean = raw.with_columns(_cleaned(name) for name in given)
@@ -135,8 +140,7 @@ class Dataset(dy.Schema):
         filtered, failure = cls.filter(good.drop("#row"), cast=False)
         accepted: pl.DataFrame = filtered
         if len(failure):
-            accepted, broken = _broken_rules(cls, good)
-            for index, reason in broken:
+            for index, reason in _broken_rules(failure, good, cls.key()):
                 reasons.setdefault(index, []).append(reason)
         rejects = tuple(
             Reject("; ".join(reasons[index]), dict(raw.row(index, named=True))) for index in sorted(reasons)
@@ -157,6 +161,14 @@ def _shape(schema: type[Dataset]) -> _Shape:
     tail = [name for name in PROVENANCE if name in columns and name not in key]
     order = [*key, *(name for name in columns if name not in key and name not in tail), *tail]
     return _Shape({name: columns[name].dtype for name in order}, tuple(key))
+
+
+def _whole(text: str | None, key: bool) -> str | None:
+    """Text with U+FFFD for half a surrogate pair. Not in a key: two ids that differ there would become one."""
+    if text is None or text.isascii():
+        return text
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None if key and whole != text else whole
 
 
 def _cleaned(name: str) -> pl.Expr:
@@ -225,7 +237,9 @@ def _plain_text(text: str) -> str | None:
 
 def dates(given: pl.Series) -> pl.Series:
     """`YYYY-MM-DD` → date; anything else null. A date never passes through a zone."""
-    exact = pl.select(pl.when(given.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")).then(given)).to_series()
+    exact = pl.select(
+        pl.when(given.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$") & ~given.str.starts_with("0000")).then(given)
+    ).to_series()
     return exact.str.to_date("%Y-%m-%d", strict=False)
 
 
@@ -235,9 +249,9 @@ def instants(given: pl.Series) -> pl.Series:
     def parsed(text: str) -> datetime | None:
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
+            return moment.astimezone(UTC) if moment.tzinfo else None
+        except (ValueError, OverflowError):  # no time at all, or none of our calendar
             return None
-        return moment.astimezone(UTC) if moment.tzinfo else None
 
     return pl.Series(given.name, [None if t is None else parsed(t) for t in given], dtype=INSTANT)
 
@@ -264,14 +278,12 @@ def _last_of_twins(
     return frame.unique(key, keep="last", maintain_order=True), tuple(tuple(row) for row in differing.rows())
 
 
-def _broken_rules(schema: type[Dataset], frame: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Rows that hold, and (row, rule) of those that do not. Only called when there is at least one."""
-    kept, broken = [], []
-    for (index,), row in frame.group_by("#row", maintain_order=True):
-        accepted, failure = schema.filter(row.drop("#row"), cast=False)
-        if accepted.height:
-            kept.append(accepted)
-        else:
-            rules = ", ".join(sorted(failure.counts()))
-            broken.append((int(str(index)), f"breaks {rules}"))
-    return pl.concat(kept) if kept else schema.empty(), broken
+def _broken_rules(failure: dy.FailureInfo, frame: pl.DataFrame, key: list[str]) -> list[tuple[int, str]]:
+    """(row, rules) of the rows that break a rule of their schema; keys are unique by now."""
+    index = {row[:-1]: row[-1] for row in frame.select(*key, "#row").rows()}
+    details = failure.details()
+    rules = [name for name in details.columns if name not in frame.columns]
+    return [
+        (index[tuple(row[name] for name in key)], "breaks " + ", ".join(r for r in rules if row[r] == "invalid"))
+        for row in details.iter_rows(named=True)
+    ]

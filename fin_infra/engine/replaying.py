@@ -23,6 +23,7 @@ class Recorded:
     headers: Mapping[str, str] | None = None
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTEXT_KEYS = ("status", "account_id", "account_kind", "currency", "instrument", "interval", "at", "from", "until")
 
 
@@ -79,6 +80,6 @@ def _moment(context: Mapping[str, str], headers: Mapping[str, str]) -> datetime:
     if "date" in headers:
         try:
             return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-        except ValueError:
-            pass
-    return datetime(1970, 1, 1, tzinfo=UTC)
+        except (ValueError, OverflowError):
+            return EPOCH
+    return EPOCH

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 
 from fin_infra.datasets import SYNCED
 from fin_infra.planning.schedules import LANES, Schedule
-from fin_infra.providers import resolve
+from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.store import Store
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
@@ -153,6 +153,8 @@ class Planner:
 def driven(schedule: Schedule, provider: str, tenant: str) -> str | None:
     """The dataset of the stream that a schedule drives on a connection; None when it does not drive it."""
     rule = schedule.rule
+    if provider not in PROVIDERS:  # its adapter is no longer installed: that stops nobody else
+        return None
     source = resolve(provider).source(schedule.dataset)
     if source is None or provider not in (rule.providers or [provider]) or tenant not in (rule.tenants or [tenant]):
         return None

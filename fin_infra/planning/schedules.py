@@ -33,7 +33,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def duration(value: object) -> timedelta:
     """`90s`, `30m`, `6h`, `1d`, or several in a row: `1h30m`."""
     text = str(value).strip()
-    if not re.fullmatch(r"(?:\d+[smhd])+", text):
+    if not re.fullmatch(r"(?:[0-9]{1,6}[smhd])+", text):
         raise ValueError("a duration is a number with a unit: 90s, 30m, 6h, 1d, 1h30m")
     return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhd])", text)))
 
@@ -115,6 +115,9 @@ def load_schedules(folder: Path, jobs: Mapping[str, str]) -> list[Schedule]:
 def _in_file(path: Path, jobs: Mapping[str, str], faults: list[str]) -> list[Schedule]:
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        faults.append(f"{path.name}:1: cannot be read: {(error.strerror or str(error)).lower()}")
+        return []
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1

@@ -180,7 +180,7 @@ def retry_after(headers: Mapping[str, str], at: datetime) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - at).total_seconds()
     if seconds != seconds:  # "nan" is a float to Python

@@ -66,10 +66,13 @@ class RetryGate:
             )  # fmt: skip
         if left > 0:
             await self._sleep(left)
+            await self.passed(key, provider)  # another call may have been told to wait meanwhile
+            return
         self._closed_until.pop(key, None)
 
     def close(self, key: str, seconds: float) -> None:
-        self._closed_until[key] = self._now() + timedelta(seconds=seconds)
+        until = self._now() + timedelta(seconds=seconds)
+        self._closed_until[key] = max(until, self._closed_until.get(key, until))
 
 
 class HttpPool:

@@ -151,7 +151,7 @@ class SqlJobQueue:
             else:
                 found = sql.execute(text("SELECT * FROM fin_infra_jobs WHERE id = :id"), {"id": key})
             row = dict(found.mappings().one())
-        return _job(row)
+        return _job({**row, "fence": 0})  # an id that never holds: who asked has no lease
 
     def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
         """Adds many in one transaction. Returns how many were new."""
@@ -197,7 +197,7 @@ class SqlJobQueue:
             if row["attempts"] >= row["max_attempts"]:
                 self._bury(sql, job_id, f"failed {row['attempts']} times, last: {error or 'no reason given'}")
                 return
-            ceiling = min(row["backoff_seconds"] * 2.0 ** (row["attempts"] - 1), at_most)
+            ceiling = min(row["backoff_seconds"] * 2.0 ** min(row["attempts"] - 1, 30), at_most)
             delay = max(self._random.uniform(0.0, ceiling), at_least)
             self._held(
                 sql,

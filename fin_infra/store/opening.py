@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import NullPool
@@ -40,6 +41,8 @@ def open_store(url: str | None = None, *, now: Now = utc_now) -> SqlStore:
 def sqlite_path(url: str, variable: str) -> Path:
     """The file of a `sqlite:///PATH` URL."""
     path = url.removeprefix("sqlite:///")
+    if "?" in path:
+        raise UsageError(f"{variable} has a query, which sqlite:///PATH does not take; leave out what begins at '?'")
     if path == url or not path or path.startswith(":memory:"):
         kind = url.split(":", 1)[0]
         raise UsageError(f"{variable} is of kind {kind!r}; this version stores to sqlite:///PATH")
@@ -88,10 +91,12 @@ def inspect(path: Path, *, what: str, variable: str, mark: str) -> set[str]:
     refusal = UsageError(
         f"{path} is not a fin_infra {what} and was left as it is; set {variable} to another file", code="store_foreign"
     )
-    probe = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
+    probe = create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true", poolclass=NullPool)
     try:
         with rim(str(path)), probe.connect() as sql:
             names = {row[0] for row in sql.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            known = VERSION_TABLE in names
+            version = sql.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() if known else None
     except StoreError as error:
         if "not a database" in error.message or "malformed" in error.message:
             raise refusal from None
@@ -99,6 +104,11 @@ def inspect(path: Path, *, what: str, variable: str, mark: str) -> set[str]:
     names.discard("sqlite_sequence")
     if names and mark not in names:
         raise refusal
+    if version is not None and version > HEAD:
+        raise UsageError(
+            f"{path} was made by a newer fin_infra (schema {version}, this one knows {HEAD}); upgrade fin_infra",
+            code="store_foreign",
+        )
     return names
 
 
@@ -106,11 +116,6 @@ def _migrate(engine: Engine, path: Path, tables: set[str]) -> None:
     version = _version(engine) if VERSION_TABLE in tables else None
     if version == HEAD:
         return  # the usual case, without the cost of importing Alembic
-    if version is not None and version > HEAD:
-        raise UsageError(
-            f"{path} was made by a newer fin_infra (schema {version}, this one knows {HEAD}); upgrade fin_infra",
-            code="store_foreign",
-        )
     from fin_infra.store.migrations import upgrade
 
     upgrade(engine)

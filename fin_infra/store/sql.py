@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import polars as pl
@@ -143,7 +144,7 @@ class SqlStore:
             name = change.schema.dataset_name()
             statements = self._of(change.schema)
             incoming = {row[: statements.key_width]: row for row in encode(change.rows, change.schema)}
-            removed = [key for key in change.removed if key not in incoming]
+            removed = [key for key in dict.fromkeys(change.removed) if key not in incoming]
             current = statements.current(sql, [*incoming, *removed])
             inserted, updated, unchanged = [], [], 0
             for key, row in incoming.items():
@@ -159,8 +160,9 @@ class SqlStore:
                 old_images = [current[key] for key in itertools.chain(updated, gone)]
                 statements.to_history(sql, [(*row, max(now, row[-1] + 1)) for row in old_images])
                 statements.remove(sql, gone)
-                changed = itertools.chain(inserted, updated)
-                statements.upsert(sql, [(*incoming[key], _since(now, current.get(key))) for key in changed])
+                left = statements.left(sql, inserted)
+                statements.upsert(sql, [(*incoming[key], max(now, left.get(key, now))) for key in inserted])
+                statements.upsert(sql, [(*incoming[key], _since(now, current[key])) for key in updated])
                 self._feed(sql, stream, run_id, now, name, (inserted, updated, gone))
             before = applied.counts.get(name, Counts())
             counts = Counts(len(inserted), len(updated), len(gone), unchanged)
@@ -198,10 +200,11 @@ class SqlStore:
             insert(tables.QUARANTINE),
             [
                 {
-                    "quarantine_id": f"{run_id}-{n}", "tenant_id": tenant, "connection_id": connection_id,
+                    "quarantine_id": f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
+                    "connection_id": connection_id,
                     "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
                 }
-                for n, item in enumerate(evidence)
+                for item in evidence
             ],
         )  # fmt: skip
 
@@ -345,7 +348,12 @@ class SqlStore:
             for table in tables.OWNED_BY_CONNECTION:
                 count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
         with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased
-            sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+        if busy:
+            raise StoreError(
+                f"everything of {connection_id} was erased, but a long read keeps the log of {_shown(self.url)} open, "
+                "which still holds it; end that read and erase again"
+            )
         return count
 
 
@@ -416,6 +424,8 @@ def read_dtypes(schema: type[Dataset], *, history: bool) -> dict[str, pl.DataTyp
 def _select(schema: type[Dataset], query: Query, columns: list[str]) -> Any:
     name = schema.dataset_name()
     current = tables.TABLES[name]
+    if query.history and query.as_of:
+        raise UsageError("history has all versions and as_of those of one instant: ask for one of the two")
     if (query.history or query.as_of) and name not in SYNCED:
         raise UsageError(f"{name} has no history; as_of and history work for: {', '.join(SYNCED)}")
     key = schema.key()
@@ -459,7 +469,10 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
         if query.since is not None:
             found.append(when >= _first_of(query.since, when))
         if query.until is not None:
-            found.append(when < _first_of(query.until + timedelta(days=1), when))
+            if isinstance(when.type, Text):
+                found.append(when <= query.until.isoformat())
+            else:
+                found.append(when <= micros(datetime.combine(query.until, time.max, UTC)))
     return found
 
 

@@ -58,6 +58,23 @@ class Statements:
                 found[tuple(row[: self.key_width])] = tuple(row)
         return found
 
+    def left(self, sql: SqlConnection, keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], int]:
+        """Until when the last version of each key was known, of those that were known before."""
+        found: dict[tuple[Any, ...], int] = {}
+        for start in range(0, len(keys), KEYS_PER_SELECT):
+            part = keys[start : start + KEYS_PER_SELECT]
+            names = ", ".join(map(_q, self._key))
+            on = " AND ".join(f"t.{_q(c)} = k.{_q(c)}" for c in self._key)
+            values = ", ".join([f"({_marks(len(self._key))})"] * len(part))
+            shown = ", ".join(f"t.{_q(c)}" for c in self._key)
+            rows = sql.exec_driver_sql(
+                f"WITH k ({names}) AS (VALUES {values}) SELECT {shown}, MAX(t.known_to) "
+                f"FROM k CROSS JOIN {self._name}_history t ON {on} GROUP BY {shown}",
+                tuple(value for key in part for value in key),
+            )
+            found |= {tuple(row[: self.key_width]): int(row[-1]) for row in rows}
+        return found
+
     def upsert(self, sql: SqlConnection, rows: list[tuple[Any, ...]]) -> None:
         _many(sql, self._upsert, rows)
 

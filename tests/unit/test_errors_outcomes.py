@@ -38,6 +38,8 @@ def test_every_code_has_a_class_of_its_outcome(code: str) -> None:
 def test_every_code_is_decided_as_the_table_says(code: str) -> None:
     decided = decide(error_of(code, "m"))
     wanted = {"refuse": "park"}.get(CODES[code].outcome, CODES[code].outcome)  # a wrong set-up waits for its owner
+    if code == "stale_cursor":  # a retry with an outcome of its own: nobody is ill, the other run was first
+        wanted = "stale_cursor"
     assert (decided.kind, decided.code, decided.message) == (wanted, code, "m")
 
 
