@@ -70,13 +70,20 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
     for name in header:
         grid.add_column(name, overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else str(plain(cell)) for cell in row))
+        grid.add_row(*(_cell(value) for value in row))
     if terminal:
         console.print(grid)
         return
     with console.capture() as captured:
         console.print(grid)
     put("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _cell(value: Any) -> str:
+    """A value for people: instants to the second, nothing for null."""
+    if isinstance(value, datetime):
+        value = value.replace(microsecond=0)
+    return "" if value is None else str(plain(value))
 
 
 def put_frame(frame: pl.DataFrame, form: str) -> None:
