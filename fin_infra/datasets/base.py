@@ -125,11 +125,12 @@ class Dataset(dy.Schema):
             raw = pl.DataFrame(whole, schema=texts)
         if not given or raw.is_empty():
             return Built(cls.empty())
-        clean = raw.with_columns(_cleaned(name) for name in given)
-        cast, unfit = _cast(clean, {name: dtypes[name] for name in given})
-        frame = cast.with_columns(
-            pl.lit(constants.get(name)).cast(dtype).alias(name) for name, dtype in dtypes.items() if name not in columns
-        ).select(list(dtypes))
+        clean = raw.select(_cleaned(name) for name in given)
+        frame = clean.select(
+            _cast(name, dtype).alias(name) if name in columns else _constant(constants.get(name), dtype).alias(name)
+            for name, dtype in dtypes.items()
+        )
+        frame, unfit = _fitted(clean, frame)
         reasons: dict[int, list[str]] = {}
         for index, reason in [*unfit, *_keyless(frame, cls.key())]:
             reasons.setdefault(index, []).append(reason)
@@ -177,53 +178,78 @@ def _cleaned(name: str) -> pl.Expr:
     return pl.when(column != "").then(column).alias(name)
 
 
-def _cast(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType]) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Each text column in its own type, and (row, reason) of every text that does not fit it."""
-    casts: dict[str, pl.Series] = {}
+_FITS = r"^[+-]?(?:0*[0-9]{1,20}(?:\.[0-9]{0,18}0*)?|\.[0-9]{1,18}0*)$"
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+def _cast(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of clean text in its own type; null where the text does not fit it."""
+    column = pl.col(name)
+    match dtype:
+        case pl.Decimal():  # checked on the text: a too fine one would become 0, a too large one null
+            return pl.when(column.str.contains(_FITS)).then(column).cast(MONEY, strict=False)
+        case pl.Date():  # a date never passes through a zone; Python knows no year 0
+            real = column.str.contains(_DAY) & ~column.str.starts_with("0000")
+            return pl.when(real).then(column).str.to_date("%Y-%m-%d", strict=False)
+        case pl.Datetime():
+            return column.map_batches(_instants, return_dtype=INSTANT)
+        case pl.Boolean():
+            return column.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+        case pl.String():
+            return column
+        case _:
+            return column.cast(dtype, strict=False)
+
+
+def _constant(value: Any, dtype: pl.DataType) -> pl.Expr:
+    return pl.lit(value, dtype=dtype) if value is None else pl.lit(value).cast(dtype)
+
+
+def _fitted(clean: pl.DataFrame, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """The frame with the rarer spellings of amounts put in, and (row, reason) of every text that fits no way."""
     unfit: list[tuple[int, str]] = []
-    for name, dtype in dtypes.items():
-        given = frame[name]
-        match dtype:
-            case pl.String():
-                continue
-            case pl.Decimal():
-                cast, wanted = amounts(given), "an amount that fits Decimal(38, 18)"
-            case pl.Date():
-                cast, wanted = dates(given), "a date as YYYY-MM-DD"
-                given = given.replace("0", None)  # a vendor's "no date"
-            case pl.Datetime():
-                cast, wanted = instants(given), "an instant as ISO 8601 with a zone"
-                given = given.replace("0", None)
-            case pl.Boolean():
-                cast = given.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
-                wanted = "true or false"
-            case pl.Enum():
-                cast, wanted = given.cast(dtype, strict=False), "one of " + ", ".join(dtype.categories)
-            case _:
-                cast, wanted = given.cast(dtype, strict=False), str(dtype)
-        casts[name] = cast
-        if cast.null_count() != given.null_count():
-            bad = (cast.is_null() & given.is_not_null()).arg_true().to_list()
-            unfit += [(index, f"{name} is not {wanted}") for index in bad]
-    return frame.with_columns(**casts), unfit
+    for name in clean.columns:
+        given, cast = clean[name], frame[name]
+        if cast.null_count() == given.null_count():
+            continue
+        if isinstance(cast.dtype, pl.Date | pl.Datetime):
+            given = given.replace("0", None)  # a vendor's "no date"
+        elif isinstance(cast.dtype, pl.Decimal):
+            cast = amounts(given)
+            frame = frame.with_columns(cast.alias(name))
+        bad = (cast.is_null() & given.is_not_null()).arg_true().to_list()
+        unfit += [(index, f"{name} is not {_wanted(cast.dtype)}") for index in bad]
+    return frame, unfit
 
 
-_PLAIN = r"^[+-]?[0-9]*(?:\.[0-9]*)?$"
-_FITS = r"^[+-]?0*[0-9]{0,20}(?:\.[0-9]{0,18}0*)?$"
+def _wanted(dtype: pl.DataType) -> str:
+    match dtype:
+        case pl.Decimal():
+            return "an amount that fits Decimal(38, 18)"
+        case pl.Date():
+            return "a date as YYYY-MM-DD"
+        case pl.Datetime():
+            return "an instant as ISO 8601 with a zone"
+        case pl.Boolean():
+            return "true or false"
+        case pl.Enum():
+            return "one of " + ", ".join(dtype.categories)
+        case _:
+            return str(dtype)
 
 
 def amounts(given: pl.Series) -> pl.Series:
-    """Text → `Decimal(38, 18)`, exact; null where the text is no number or would be rounded or lost."""
-    plain = given.str.contains(_PLAIN) & given.str.contains("[0-9]")
-    if not plain.all():  # exponents and nonsense are rare enough to be looked at one by one
-        given = given.map_elements(_plain_text, return_dtype=pl.String, skip_nulls=True)
-    fits = given.str.contains(_FITS)
-    return pl.select(pl.when(fits).then(given)).to_series().cast(MONEY, strict=False)
+    """Text → `Decimal(38, 18)`, exact; null where the text is no number or would be rounded or lost.
+
+    Exponents are rare enough to be looked at one by one.
+    """
+    plain = given.map_elements(_plain_text, return_dtype=pl.String, skip_nulls=True)
+    return plain.to_frame().select(_cast(given.name, MONEY)).to_series()
 
 
 def _plain_text(text: str) -> str | None:
     """`1E-7` → `0.0000001`; None for what is no finite number or is too long to be written out."""
-    if re.match(_PLAIN, text) and any(c.isdigit() for c in text):
+    if re.match(_FITS, text):
         return text
     try:
         number = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
@@ -236,16 +262,16 @@ def _plain_text(text: str) -> str | None:
 
 
 def dates(given: pl.Series) -> pl.Series:
-    """`YYYY-MM-DD` → date; anything else null. A date never passes through a zone."""
-    exact = pl.select(
-        pl.when(given.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$") & ~given.str.starts_with("0000")).then(given)
-    ).to_series()
-    return exact.str.to_date("%Y-%m-%d", strict=False)
+    """`YYYY-MM-DD` → date; anything else null."""
+    return given.to_frame().select(_cast(given.name, pl.Date())).to_series()
 
 
 def instants(given: pl.Series) -> pl.Series:
     """ISO 8601 with a zone → UTC instant; anything else null (a time without a zone is not an instant)."""
+    return given.to_frame().select(_cast(given.name, INSTANT)).to_series()
 
+
+def _instants(given: pl.Series) -> pl.Series:
     def parsed(text: str) -> datetime | None:
         try:
             moment = datetime.fromisoformat(text)
