@@ -36,6 +36,11 @@ def read(
     schema = schema_of(dataset)
     if as_of is not None and as_of.tzinfo is None:
         raise UsageError("as_of needs a zone: an instant without one could be any of 24 hours")
+    if isinstance(accounts, str):
+        raise UsageError(f"accounts is a list of ids: [{accounts!r}]")
+    for name, day in (("since", since), ("until", until)):
+        if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
+            raise UsageError(f"{name} is a day, a datetime.date: an instant or a text could mean another day")
     query = Query(tenant, connection, accounts, since, until, as_of, history)
     source = store or open_store()
     source.check(schema, query)

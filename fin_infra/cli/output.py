@@ -116,11 +116,11 @@ def moment(text: str | None, option: str) -> datetime | None:
         return None
     try:
         value = datetime.fromisoformat(text)
-    except ValueError:
+        if value.tzinfo is None:
+            raise UsageError(f"{option} {text!r} has no zone; write 2026-11-24T12:00:00Z or +01:00")
+        return value.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(f"{option} {text!r} is no instant; write 2026-11-24T12:00:00Z") from None
-    if value.tzinfo is None:
-        raise UsageError(f"{option} {text!r} has no zone; write 2026-11-24T12:00:00Z or +01:00")
-    return value.astimezone(UTC)
 
 
 def calendar_day(text: str | None, option: str) -> date | None:

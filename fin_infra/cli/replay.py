@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,7 @@ def _context(pairs: list[str]) -> dict[str, str]:
         if not equals or not (key in CONTEXT_KEYS or key.startswith("header.")):
             raise UsageError(f"--context {pair!r} is not KEY=VALUE; keys: {', '.join(CONTEXT_KEYS)}, header.NAME")
         context[key] = value
-    if not context.get("status", "200").isdigit():
+    if not re.fullmatch("[1-5][0-9][0-9]", context.get("status", "200")):
         raise UsageError("--context status= takes a number, the HTTP status")
     return context
 

@@ -111,6 +111,21 @@ class Connections:
         with self._store.writing() as sql:
             self._set(sql, connection_id, state=state, reason=reason)
 
+    def refused(self, connection: Connection, reason: str) -> None:
+        """Its credential was refused: reauth, unless it was replaced, disabled or removed meanwhile."""
+        with self._store.writing() as sql:
+            done = sql.execute(
+                update(CONNECTIONS)
+                .where(
+                    CONNECTIONS.c.connection_id == connection.connection_id,
+                    CONNECTIONS.c.generation == connection.generation,
+                    CONNECTIONS.c.state == "active",
+                )
+                .values(state="reauth", reason=reason, updated_at=micros(self._now()))
+            ).rowcount
+            if done:
+                _bump(sql)
+
     def remove(self, connection_id: str, *, erase: bool = False) -> int:
         """Forgets the credential; with `erase` every row, version and page of the connection too. Rows removed."""
         if erase:
@@ -146,6 +161,8 @@ class Connections:
         if missing or unknown:
             wrong = f"misses {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
             raise UsageError(f"the secret for {provider.name} {wrong}; its fields are: {', '.join(names)}")
+        if any("\ufffd" in value or not _is_text(value) for value in secrets.values()):
+            raise UsageError(f"the secret for {provider.name} is not UTF-8 text")
         return self.vault.seal(json.dumps({name: value.strip() for name, value in secrets.items()}).encode())
 
     def _set(self, sql: SqlConnection, connection_id: str, **values: Any) -> None:
@@ -155,6 +172,14 @@ class Connections:
             .values(updated_at=micros(self._now()), **values)
         )
         _bump(sql)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bump(sql: SqlConnection) -> None:

@@ -50,12 +50,15 @@ def _streams(run: Run, outcome: Outcome, known: list[Row], base: Row, now: datet
     rows = []
     for name in run.source.datasets:
         before = by_name.get(name, {})
+        # of a source with several datasets each tells for itself: accounts may be fresh while balances are not
+        fresh = recorded in ("ok", "partial") and (not run.failed or any(part[0] == name for part in run.complete))
+        state = "park" if recorded == "partial" and not fresh else recorded
         newest = [*run.newest.values(), before.get("newest_row") or ""] if name == run.stream.dataset else [""]
         rows.append(
             {
-                **base, "dataset": name, "state": _state(recorded, outcome.code, before.get("state")),
+                **base, "dataset": name, "state": _state(state, outcome.code, before.get("state")),
                 "last_attempt_at": run.started_at,
-                "last_success_at": now if recorded in ("ok", "partial") else before.get("last_success_at"),
+                "last_success_at": now if fresh else before.get("last_success_at"),
                 "vendor_as_of": before.get("vendor_as_of"), "newest_row": max(newest) or None,
                 "next_reason": _next_reason(run, outcome, now), "error_code": outcome.code,
             }

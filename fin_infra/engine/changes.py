@@ -6,22 +6,23 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
-from fin_infra.engine.reconcile import Doubt, reconcile
+from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile
 from fin_infra.engine.run import Run
 from fin_infra.engine.staging import Restored
-from fin_infra.errors import DefectError
+from fin_infra.errors import FinInfraError, FrameError, StoreError
+from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source
 from fin_infra.store import Change, Store
 
 Place = dict[str, Any]
-"""A stream's position: `accounts`: by the vendor's id, newest, oldest_pending and suspect; `suspect` of the whole."""
+"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids."""
 
 
 def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
@@ -41,16 +42,27 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
     ]
 
 
-def since_of(source: Source, place: Place) -> dict[str, date]:
-    """Window streams: each account from its newest row less the overlap, or from its oldest open pending row."""
+def since_of(source: Source, place: Place, today: date) -> dict[str, date]:
+    """Window streams: each account from its newest row, or its oldest pending one, less the overlap.
+
+    A row dated ahead of today does not move the window on: what is booked until then would never be asked for. An
+    account with a pending row that has no date is read whole.
+    """
     since = {}
     if source.kind == "window":
         for vendor_id, spot in place.get("accounts", {}).items():
-            if newest := spot.get("newest"):
-                start = date.fromisoformat(newest) - source.overlap
-                pending = spot.get("oldest_pending")
-                since[vendor_id] = min(start, date.fromisoformat(pending)) if pending else start
+            if (newest := _day(spot.get("newest"))) and not spot.get("undated_pending"):
+                first = min(newest, today, _day(spot.get("oldest_pending")) or newest)
+                since[vendor_id] = _earlier(first, source.overlap)
     return since
+
+
+def _earlier(day: date, by: timedelta) -> date:
+    return date.fromordinal(max(1, day.toordinal() - by.days))
+
+
+def _later(day: date, by: timedelta) -> date:
+    return date.fromordinal(min(date.max.toordinal(), day.toordinal() + by.days))
 
 
 def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Page], store: Store) -> Built | None:
@@ -59,10 +71,11 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
     account = run.accounts.get(subject) if subject else None
     try:
         built = feed.frames([_value(feed.parse, page) for page in pages], ask, account)
-    except DefectError as error:
-        if subject is None:
+    except Exception as error:
+        if subject is None or isinstance(error, StoreError):
             raise
-        run.account_failed(dataset, subject, error)
+        known = error if isinstance(error, FinInfraError) else None
+        run.account_failed(dataset, subject, known or FrameError(f"rows that cannot be built: {where(error)}"))
         run.complete.discard((dataset, subject))
         return None
     for reject in built.rejects:
@@ -101,28 +114,40 @@ def _window(
     """Upserts the window's rows; what vanished from it is matched, expired or removed. See `reconcile`."""
     since = ask.since.get(account.vendor_id)
     tenant = run.connection.tenant_id
-    where: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
+    mine: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
+    held = store.rows(schema, mine if since is None else {**mine, "booked_on": (">=", since)})
     if since is not None:
-        where["booked_on"] = (">=", since)
+        held = pl.concat([held, store.rows(schema, {**mine, "booked_on": None})])
     ids = [(reject.row.get("transaction_id") or "").strip() for reject in built.rejects]
     spot = place["accounts"].get(account.vendor_id, {})
     done = reconcile(
-        store.rows(schema, where), built.good, account=account.account_id,
-        keep=frozenset(ids) if all(ids) else None, suspect=spot.get("suspect"),
+        held, built.good, account=account.account_id, keep=frozenset(ids) if all(ids) else None,
+        suspect=frozenset(spot.get("suspect", ())), judged_from=since and _later(since, run.source.margin),
     )  # fmt: skip
     run.doubts += [(schema.dataset_name(), doubt) for doubt in done.doubts]
-    days = [day for day in (done.rows["booked_on"].max(), _day(spot.get("newest"))) if isinstance(day, date)]
-    newest = max(days, default=None)
-    pending = done.rows.filter(pl.col("status") == "pending")["booked_on"].min()
-    moved = {"newest": _iso(newest), "oldest_pending": _iso(pending), "suspect": done.suspect}
-    place["accounts"][account.vendor_id] = {name: value for name, value in moved.items() if value is not None}
-    if newest is not None:
-        run.newest[account.vendor_id] = str(newest)
+    place["accounts"][account.vendor_id] = _spot(spot, held, done, ask.at.date(), settled=not built.rejects)
+    days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
+    if days:
+        run.newest[account.vendor_id] = max(days)
     return Change(schema, done.rows, [(tenant, account.account_id, gone) for gone in done.removed])
 
 
+def _spot(before: Place, held: pl.DataFrame, done: Reconciled, today: date, *, settled: bool) -> Place:
+    """Where the account stands now. While something waits to be confirmed or was rejected, the window does not move."""
+    kept = held.filter(~pl.col("transaction_id").is_in([*done.rows["transaction_id"].to_list(), *done.removed]))
+    pending = pl.concat([kept, done.rows.select(kept.columns)]).filter(pl.col("status") == "pending")["booked_on"]
+    seen = done.rows["booked_on"].max()
+    days = [day for day in (min(seen, today) if isinstance(seen, date) else None, _day(before.get("newest"))) if day]
+    newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
+    spot = {
+        "newest": _iso(newest), "oldest_pending": _iso(pending.min()), "undated_pending": pending.null_count() > 0,
+        "suspect": sorted(done.suspect),
+    }  # fmt: skip
+    return {name: value for name, value in spot.items() if value}
+
+
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
-    """The whole set: one no longer listed is closed, not deleted; an empty list closes nothing at first."""
+    """The whole set: one no longer listed is closed, not deleted; a much shorter list closes nothing at first."""
     before, place["suspect"] = place.get("suspect"), None
     held = store.rows(Accounts, {"connection_id": run.connection.connection_id})
     rejected = [(reject.row.get("account_id") or "").strip() for reject in built.rejects]
@@ -131,9 +156,11 @@ def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     if absent.is_empty() or "" in rejected:
         return Change(Accounts, built.good)
     digest = hashlib.sha256("\n".join(sorted(absent["account_id"])).encode()).hexdigest()[:16]
-    if built.good.is_empty() and before != digest:
+    open_ones = held.filter(pl.col("status") == "open").height
+    shrunk = built.good.is_empty() or absent.height > max(1, SHRINK_SHARE * open_ones)
+    if shrunk and before != digest:
         place["suspect"] = digest
-        detail = f"none of {absent.height} accounts is listed any more; nothing is closed until a second read agrees"
+        detail = f"{absent.height} of {open_ones} accounts are not listed; none is closed until a second read agrees"
         run.doubts.append(("accounts", Doubt("shrink_guard", run.connection.connection_id, detail)))
         return Change(Accounts, built.good)
     closed = absent.with_columns(status=pl.lit("closed").cast(absent.schema["status"]), run_id=pl.lit(run.run_id))

@@ -6,10 +6,9 @@ is suddenly empty or much shorter removes nothing until a second read says the s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -29,39 +28,52 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """`rows` to upsert, `removed` transaction ids, `suspect`: digest of what a second read must confirm."""
+    """`rows` to upsert, `removed` transaction ids, `suspect`: ids that a second read must miss too."""
 
     rows: pl.DataFrame
     removed: Sequence[str] = ()
     doubts: Sequence[Doubt] = ()
-    suspect: str | None = None
+    suspect: frozenset[str] = frozenset()
 
 
 def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: frozenset[str] | None,
-              suspect: str | None) -> Reconciled:  # fmt: skip
+              suspect: frozenset[str] = frozenset(), judged_from: date | None = None) -> Reconciled:  # fmt: skip
     """One account's window. `held`: rows in the store within the window; `answer`: rows of the complete answer.
 
     `keep`: ids that came but could not be used (their held rows stay); None when such a row had no id, so that
-    nothing may be removed. `suspect`: what an earlier read left to confirm.
+    nothing may be removed. `suspect`: ids that an earlier read missed and this one must miss too. `judged_from`: only
+    rows dated from here on are taken for gone, so that one whose date moved over the window's edge is not; None in a
+    full read, where rows older than the answer's oldest have aged out of the vendor's history and stay.
     """
     answer = _inherit(held, answer)
-    ids = set(answer["transaction_id"])
-    vanished = held.filter(~pl.col("transaction_id").is_in(list(ids)) & (pl.col("status") != "expired"))
-    if keep:
-        vanished = vanished.filter(~pl.col("transaction_id").is_in(list(keep)))
+    here = list(set(answer["transaction_id"]) | (keep or set()))
+    vanished = held.filter(~pl.col("transaction_id").is_in(here) & (pl.col("status") != "expired"))
+    first = judged_from or answer["booked_on"].min()
+    if first is not None:
+        vanished = vanished.filter((pl.col("booked_on") >= first) | (pl.col("status") == "pending"))
     if keep is None or vanished.is_empty():
         return Reconciled(answer)
     live = held.filter(pl.col("status") != "expired").height
+    doubts: list[Doubt] = []
     posted_gone = vanished.filter(pl.col("status") != "pending")
-    shrunk = posted_gone.height > max(SHRINK_ROWS, SHRINK_SHARE * live) or (answer.is_empty() and live > 0)
-    digest = _digest(vanished["transaction_id"].to_list())
-    if shrunk and digest != suspect:
-        doubt = Doubt(
-            "shrink_guard", account,
-            f"{vanished.height} of {live} rows of the window are missing in the answer; nothing is removed until a "
-            "second read says the same",
-        )  # fmt: skip
-        return Reconciled(answer, doubts=[doubt], suspect=digest)
+    if posted_gone.height > max(SHRINK_ROWS, SHRINK_SHARE * live) or (answer.is_empty() and live > 0):
+        guarded = vanished if answer.is_empty() else posted_gone
+        # a read in which some came back confirms nothing of the others
+        confirmed = suspect if suspect <= set(vanished["transaction_id"]) else frozenset()
+        unconfirmed = guarded.filter(~pl.col("transaction_id").is_in(list(confirmed)))["transaction_id"].to_list()
+        if unconfirmed:
+            doubts.append(
+                Doubt(
+                    "shrink_guard", account,
+                    f"{len(unconfirmed)} of {live} rows of the window are missing in the answer; they are not removed "
+                    "until a second read misses them too",
+                )
+            )  # fmt: skip
+        suspect = frozenset(unconfirmed)
+        vanished = vanished.filter(~pl.col("transaction_id").is_in(unconfirmed))
+        posted_gone = vanished.filter(pl.col("status") != "pending")
+    else:
+        suspect = frozenset()
     new = answer.filter(~pl.col("transaction_id").is_in(held["transaction_id"].to_list()))
     pending = vanished.filter(pl.col("status") == "pending")
     matches, unsure_posted, unsure_pending = match_pending(pending, new)
@@ -76,7 +88,7 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
     expired = pending.filter(~pl.col("transaction_id").is_in(list(settled))).with_columns(
         status=pl.lit("expired").cast(pending.schema["status"])
     )
-    doubts = [
+    doubts += [
         Doubt(
             "ambiguous_match", posted,
             f"it may be the posting of any of {', '.join(sorted(unsure_pending))}; no guess was made",
@@ -84,7 +96,7 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
         for posted in sorted(unsure_posted)
     ]  # fmt: skip
     removed = [*posted_gone["transaction_id"].to_list(), *sorted(settled)]
-    return Reconciled(pl.concat([rows, expired.select(rows.columns)]), removed, doubts)
+    return Reconciled(pl.concat([rows, expired.select(rows.columns)]), removed, doubts, suspect)
 
 
 def match_pending(pending: pl.DataFrame, posted: pl.DataFrame) -> tuple[dict[str, str], set[str], set[str]]:
@@ -123,7 +135,3 @@ def _inherit(held: pl.DataFrame, answer: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("ours", "supersedes")
     )
-
-
-def _digest(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from fin_infra.connections import Connection, Connections
 from fin_infra.datasets.accounts import Accounts
+from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
 from fin_infra.engine.changes import Place, changes_of, since_of
@@ -106,7 +107,7 @@ class Engine:
         run.accounts = {account.vendor_id: account for account in accounts}
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
-            accounts, since_of(run.source, place),
+            accounts, since_of(run.source, place, run.started_at.date()),
             staging.restore(run, cursor, self._store, self._connections.vault),
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
@@ -198,7 +199,7 @@ class Engine:
         """A credential that is refused as a whole stops its connection until the owner has acted."""
         refused = run.refusal()
         if refused is not None and run.connection.state == "active":
-            self._connections.set_state(run.connection.connection_id, "reauth", refused.message)
+            self._connections.refused(run.connection, refused.message)
 
     def _sealed(self, run: Run) -> list[Sealed]:
         seal = self._connections.vault.seal
@@ -209,11 +210,19 @@ class Engine:
         mine = run.connection.connection_id
         vendor_ids = {ours: vendor for vendor, ours in self._store.aliases(mine, "account").items()}
         rows = self._store.records(Accounts, {"connection_id": mine, "status": "open"})
+        states = self._store.records(AccountStates, {"connection_id": mine, "dataset": run.stream.dataset})
+        last = {row["account_id"]: row["last_success_at"] for row in states}
+
+        def longest_waiting(row: dict[str, Any]) -> tuple[bool, Any, str]:
+            """Who waited longest comes first: a limit that ends every run early must not always end it on the same."""
+            at = last.get(row["account_id"])
+            return at is not None, at, str(row["account_id"])
+
         return [
             Account(
                 vendor_ids.get(row["account_id"], row["account_id"]), row["account_id"], row["kind"], row["currency"]
             )
-            for row in sorted(rows, key=lambda row: str(row["account_id"]))
+            for row in sorted(rows, key=longest_waiting)
         ]
 
     def _knows_accounts(self, run: Run) -> bool:

@@ -156,7 +156,11 @@ def driven(schedule: Schedule, provider: str, tenant: str) -> str | None:
     if provider not in PROVIDERS:  # its adapter is no longer installed: that stops nobody else
         return None
     source = resolve(provider).source(schedule.dataset)
-    if source is None or provider not in (rule.providers or [provider]) or tenant not in (rule.tenants or [tenant]):
+    if source is None:
+        return None
+    if (rule.providers is not None and provider not in rule.providers) or (
+        rule.tenants is not None and tenant not in rule.tenants
+    ):
         return None
     return source.lead
 

@@ -181,6 +181,8 @@ def _rule(name: str, line: int, node: yaml.Node, path: Path, jobs: Mapping[str, 
                 faults.append(f"{path.name}:{at}: {name}.{field}: unknown {item!r}{_near(item, known)}")
     if rule.every <= timedelta():
         faults.append(f"{path.name}:{lines['every']}: {name}.every: must be longer than nothing")
+    if rule.every > timedelta(days=366):
+        faults.append(f"{path.name}:{lines['every']}: {name}.every: must not be longer than a year")
     if rule.jitter > rule.every:
         faults.append(f"{path.name}:{lines['jitter']}: {name}.jitter: must not be longer than every")
     return rule if len(faults) == before else None

@@ -114,6 +114,7 @@ class Source:
     fetch: Fetch
     feeds: tuple[Feed, ...]
     overlap: timedelta = timedelta()  # window: how far behind the newest row each read begins
+    margin: timedelta = timedelta()  # window: rows this near to its begin may have moved out of it, not away
     needs_accounts: bool = False
 
     @property

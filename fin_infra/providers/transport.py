@@ -139,8 +139,11 @@ def _endpoint(path: str) -> str:
 
 
 def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
-    """The error an answer stands for; None for a 2xx. The vendor's own table first, then the plain sense of HTTP."""
-    if 200 <= reply.status < 300:
+    """The error an answer stands for; None for a 200 (another 2xx is no whole answer).
+
+    The vendor's own table first, then the plain sense of HTTP.
+    """
+    if reply.status == 200:
         return None
     word = provider.refusal_word(reply.body)
     row = _row(provider.refusals, reply.status, word)

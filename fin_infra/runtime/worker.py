@@ -21,6 +21,7 @@ log = logging.getLogger("fin_infra.worker")
 Handler = Callable[[Job], Awaitable[Outcome]]
 QUEUE_PAUSE = 1.0
 MAX_DEFERRAL_DAYS = 7
+SHORTEST_LIMIT = 30.0
 
 
 class SyncWorker(WorkerRunner):
@@ -130,7 +131,10 @@ class SyncWorker(WorkerRunner):
         if age is not None and age > MAX_DEFERRAL_DAYS * 86400:
             self._jobs.bury(job.id, reason=f"deferred for {MAX_DEFERRAL_DAYS} days, last: {outcome.message}")
             return
-        self._jobs.defer(job.id, outcome.after or 1.0, reason=outcome.message)
+        after = outcome.after or 0.0
+        if outcome.code == "rate_limited" and after < SHORTEST_LIMIT:  # "at once" was tried already and refused
+            after = SHORTEST_LIMIT
+        self._jobs.defer(job.id, max(after, 1.0), reason=outcome.message)
 
     def _settle_with_patience(self, act: Callable[[], object]) -> None:
         """An answer the queue could not take is not lost work: the lease runs out and the job is done again."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.settings import Settings
 from fin_infra.store.base import Now
 from fin_infra.store.sql import SqlStore, rim
+
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at INFO it logs every row that is written
 
 HEAD = "0001"  # the newest revision in migrations/versions; a test holds the two together
 VERSION_TABLE = "fin_infra_version"
@@ -55,7 +58,10 @@ def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {path.parent}: {_reason(error)}; choose another place") from None
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10.0, "check_same_thread": False})
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), connect_args={"timeout": 10.0, "check_same_thread": False},
+        hide_parameters=True,
+    )  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def prepared(connection: Any, _: Any) -> None:

@@ -345,6 +345,13 @@ class SqlStore:
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
             count = 0
+            # another connection of the tenant to the same bank may share accounts: it reads everything anew
+            mine = select(tables.CONNECTIONS).where(tables.CONNECTIONS.c.connection_id == connection_id).subquery()
+            kin = select(tables.CONNECTIONS.c.connection_id).where(
+                tables.CONNECTIONS.c.tenant_id == select(mine.c.tenant_id).scalar_subquery(),
+                tables.CONNECTIONS.c.provider == select(mine.c.provider).scalar_subquery(),
+            )
+            sql.execute(delete(tables.CURSORS).where(tables.CURSORS.c.connection_id.in_(kin)))
             for table in tables.OWNED_BY_CONNECTION:
                 count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
         with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased

@@ -84,7 +84,8 @@ async def test_what_is_done_or_parked_is_acknowledged(queue: SqlJobQueue, kind: 
     ("outcome", "state", "attempts", "deferrals", "low", "high", "said"),
     [
         (Outcome("later", 90.0, "rate_limited", "wait"), "queued", 0, 1, 90, 90, "wait"),
-        (Outcome("later", None, "rate_limited", "wait"), "queued", 0, 1, 1, 1, "wait"),
+        (Outcome("later", 0.0, "rate_limited", "wait"), "queued", 0, 1, 30, 30, "wait"),
+        (Outcome("later", None, "not_ready", "wait"), "queued", 0, 1, 1, 1, "wait"),
         (Outcome("retry", None, "network_error", "net"), "queued", 1, 0, 0, 30, "net"),
         (Outcome("retry", 300.0, "vendor_unavailable", "ill"), "queued", 1, 0, 300, 300, "ill"),
         (Outcome("stale_cursor", 0.0, "stale_cursor", "stale"), "queued", 1, 0, 0, 1, "stale"),

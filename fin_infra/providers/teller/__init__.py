@@ -40,11 +40,11 @@ PROVIDER = Provider(
         Refusal(400, "", "bad_request", "outside the sandbox set FIN_INFRA_TELLER_CERTIFICATE and _PRIVATE_KEY"),
         Refusal(401, "", "auth_invalid", "no access token was accepted: fin-infra connections relink"),
         Refusal(403, "", "auth_invalid", "the access token is invalid or revoked: fin-infra connections relink"),
-        Refusal(404, "not_found", "not_found", "teller does not know this resource; it is not asked for again today"),
+        Refusal(404, "not_found", "not_found", "teller does not know this resource; its rows are kept"),
         Refusal(404, "enrollment.disconnected", "reauth_required", RELINK),
         Refusal(404, "account_number_verification_pending", "not_ready", "it is asked again later"),
         Refusal(404, "account_number_verification_expired", "reauth_required", RELINK),
-        Refusal(410, "account.closed", "account_closed", "the account was closed; its rows are kept, it is not asked"),
+        Refusal(410, "account.closed", "account_closed", "the account was closed at the bank; its rows are kept"),
         Refusal(422, "", "bad_request", "our request was malformed; look at the evidence in quarantine"),
         Refusal(429, "", "rate_limited", "it is asked again after the wait"),
         Refusal(502, "", "vendor_unavailable", "the bank behind it does not answer; it is tried again"),
@@ -62,7 +62,8 @@ PROVIDER = Provider(
             kind="window",
             fetch=client.transactions,
             feeds=(Feed(Transactions, wire.transactions, frames.transactions),),
-            overlap=timedelta(days=10),  # a pending row changes its date when it posts; the docs say 7 to 10 days
+            overlap=timedelta(days=14),  # a pending row changes its date when it posts; the docs say 7 to 10 days
+            margin=timedelta(days=4),
             needs_accounts=True,
         ),
     ),

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from fin_infra.errors import FinInfraError
+from fin_infra.errors import FinInfraError, OwnerActionError, TransientError, WireError
 from fin_infra.providers.base import Account, Ask, Http, Page, Reply
 from fin_infra.providers.teller import wire
 
@@ -24,7 +24,7 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
     rows = wire.accounts(listing.body)
     yield Page("accounts", listing, value=rows)
     for row in rows:
-        if row.status == "open" and "balances" in row.links:
+        if row.status == "open" and "balances" in (row.links or {}):
             account = Account(row.id, row.id, row.type, row.currency)
             yield await _page("balances", account, http.get(f"/accounts/{row.id}/balances"), wire.balances)
 
@@ -36,20 +36,51 @@ async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """
     for account in ask.accounts:
         position = ask.resume.get(account.vendor_id)
+        edge: list[str] = []  # ids before the one we went on behind, nearest last
         more = True
         while more:
-            params = {"count": str(PAGE)}
-            if since := ask.since.get(account.vendor_id):
-                params["start_date"] = since.isoformat()
-            if position:
-                params["from_id"] = position
-            path = f"/accounts/{account.vendor_id}/transactions"
-            page = await _page("transactions", account, http.get(path, params), wire.transactions)
+            page = await _transactions(http, ask, account, position)
             rows = page.value or []
-            last = str(rows[-1].get("id")) if len(rows) >= PAGE else None
-            more = last is not None and last != position  # a vendor that does not move on is not asked for ever
-            position = last
-            yield replace(page, position=position if more else None)
+            if position and not rows and page.error is None and not await _exists(http, account, position):
+                # the row we went on behind is gone: its page says nothing of what is older, so go on behind another
+                if not edge:
+                    raise TransientError(
+                        f"rows of {ask.provider} changed while its pages were read; they are read again",
+                        code="mutation_during_pagination",
+                    )
+                position = edge.pop()
+                continue
+            more = len(rows) >= PAGE and rows[-1]["id"] != position  # one that does not move on is not asked for ever
+            position = rows[-1]["id"] if more else None
+            edge = [row["id"] for row in rows[:-1] if isinstance(row.get("id"), str)]
+            yield replace(page, position=position)
+
+
+async def _transactions(http: Http, ask: Ask, account: Account, position: str | None) -> Page:
+    params = {"count": str(PAGE)}
+    if since := ask.since.get(account.vendor_id):
+        params["start_date"] = since.isoformat()
+    if position:
+        params["from_id"] = position
+    return await _page("transactions", account, http.get(f"/accounts/{account.vendor_id}/transactions", params), _full)
+
+
+def _full(body: bytes) -> list[dict[str, Any]]:
+    """A page behind whose last row one can go on."""
+    rows = wire.transactions(body)
+    if len(rows) >= PAGE and not (isinstance(rows[-1].get("id"), str) and rows[-1]["id"].strip()):
+        raise WireError("a full page whose last row has no id: what is older cannot be asked for", evidence=body)
+    return rows
+
+
+async def _exists(http: Http, account: Account, transaction_id: str) -> bool:
+    try:
+        await http.get(f"/accounts/{account.vendor_id}/transactions/{transaction_id}")
+    except OwnerActionError as error:
+        if error.code == "not_found":
+            return False
+        raise
+    return True
 
 
 async def _page(

@@ -10,7 +10,7 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.base import Built
 from fin_infra.datasets.transactions import Transactions
-from fin_infra.errors import DefectError
+from fin_infra.errors import DefectError, WireError
 from fin_infra.providers.base import Account, Ask
 from fin_infra.providers.teller import wire
 
@@ -26,9 +26,9 @@ def accounts(pages: Sequence[tuple[list[wire.TellerAccount], datetime]], ask: As
     rows = [account for page, _ in pages for account in page]
     columns: Columns = {
         "account_id": [row.id for row in rows],
-        "institution": [row.institution.name for row in rows],
+        "institution": [row.institution.name if row.institution else None for row in rows],
         "name": [row.name for row in rows],
-        "mask": [row.last_four[-4:] if row.last_four else None for row in rows],
+        "mask": [row.last_four[-4:] if row.last_four and len(row.last_four) > 1 else None for row in rows],
         "kind": [row.type if row.type in KINDS else f"unknown: {row.type}" for row in rows],
         "subkind": [row.subtype for row in rows],
         "currency": [row.currency for row in rows],
@@ -44,6 +44,8 @@ def balances(pages: Sequence[tuple[wire.Balances, datetime]], ask: Ask, account:
     """
     assert account is not None, "balances belong to an account"
     signed = sign(account)
+    if any(page.account_id != account.vendor_id for page, _ in pages):
+        raise WireError("the balances are of another account than was asked for")
     at = pages[-1][1]
     columns: Columns = {
         "account_id": [account.account_id for _ in pages],
@@ -96,6 +98,8 @@ def negated(text: str | None) -> str | None:
     if text is None or not text.strip():
         return None
     text = text.strip()
+    if text[:2] in ("--", "-+", "+-", "++"):  # no number, and none after taking one sign off either
+        return text
     return text[1:] if text.startswith("-") else "-" + text.removeprefix("+")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,12 +20,14 @@ class TellerAccount(Wire):
     id: str
     type: str
     status: str
-    currency: str
+    currency: str | None = None
     subtype: str | None = None
     name: str | None = None
     last_four: str | None = None
-    institution: Institution = Institution()
-    links: dict[str, str] = {}  # which sub-resources exist: an account without `balances` is not asked for them
+    institution: Institution | None = None
+    links: dict[str, str] | None = (
+        None  # which sub-resources exist: an account without `balances` is not asked for them
+    )
 
 
 class Balances(Wire):
@@ -70,4 +73,4 @@ def refusal_word(body: bytes) -> str | None:
         code = error["code"]
     except (WireError, KeyError, TypeError, IndexError):
         return None
-    return code if isinstance(code, str) and code.isascii() and len(code) <= 80 else None
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z0-9_.-]{1,80}", code) else None
