@@ -39,7 +39,7 @@ MUTANTS = (
            'return pl.when(column != "").then(column).alias(name)', "return column.alias(name)", "test_t10"),
     Mutant("removed rows stay", "store/sql.py", "statements.remove(sql, gone)", "pass", "test_t13"),
     Mutant("a full disk goes unnoticed", "store/sql.py", "        raise StoreError(f\"the database", "        return\n        raise StoreError(f\"the database", "test_t16"),
-    Mutant("paid pages are forgotten", "engine/sync.py", "            resume[staged.subject] = staged.position\n", "", "test_t16"),
+    Mutant("paid pages are forgotten", "engine/staging.py", "        resume[staged.subject] = staged.position\n", "", "test_t16"),
     Mutant("the second commit wins too", "store/sql.py", "if done != 1:", "if False:", "test_t22 or test_t01"),
     Mutant("one account stops all", "providers/teller/client.py",
            "if error.code not in ONE_ACCOUNT_ONLY or", "if True or", "test_t23"),

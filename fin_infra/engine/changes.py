@@ -125,19 +125,18 @@ def _window(
         suspect=frozenset(spot.get("suspect", ())), judged_from=since and _later(since, run.source.margin),
     )  # fmt: skip
     run.doubts += [(schema.dataset_name(), doubt) for doubt in done.doubts]
-    place["accounts"][account.vendor_id] = _spot(spot, held, done, ask.at.date(), settled=not built.rejects)
+    place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)
     return Change(schema, done.rows, [(tenant, account.account_id, gone) for gone in done.removed])
 
 
-def _spot(before: Place, held: pl.DataFrame, done: Reconciled, today: date, *, settled: bool) -> Place:
+def _spot(before: Place, held: pl.DataFrame, done: Reconciled, *, settled: bool) -> Place:
     """Where the account stands now. While something waits to be confirmed or was rejected, the window does not move."""
     kept = held.filter(~pl.col("transaction_id").is_in([*done.rows["transaction_id"].to_list(), *done.removed]))
     pending = pl.concat([kept, done.rows.select(kept.columns)]).filter(pl.col("status") == "pending")["booked_on"]
-    seen = done.rows["booked_on"].max()
-    days = [day for day in (min(seen, today) if isinstance(seen, date) else None, _day(before.get("newest"))) if day]
+    days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     spot = {
         "newest": _iso(newest), "oldest_pending": _iso(pending.min()), "undated_pending": pending.null_count() > 0,
