@@ -345,13 +345,7 @@ class SqlStore:
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
             count = 0
-            # another connection of the tenant to the same bank may share accounts: it reads everything anew
-            mine = select(tables.CONNECTIONS).where(tables.CONNECTIONS.c.connection_id == connection_id).subquery()
-            kin = select(tables.CONNECTIONS.c.connection_id).where(
-                tables.CONNECTIONS.c.tenant_id == select(mine.c.tenant_id).scalar_subquery(),
-                tables.CONNECTIONS.c.provider == select(mine.c.provider).scalar_subquery(),
-            )
-            sql.execute(delete(tables.CURSORS).where(tables.CURSORS.c.connection_id.in_(kin)))
+            self._read_anew(sql, connection_id)
             for table in tables.OWNED_BY_CONNECTION:
                 count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
         with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased
@@ -362,6 +356,23 @@ class SqlStore:
                 "which still holds it; end that read and erase again"
             )
         return count
+
+    def _read_anew(self, sql: SqlConnection, connection_id: str) -> None:
+        """Streams of other connections that share accounts with this one start anew: their rows go with its rows."""
+        accounts, cursors = tables.TABLES["accounts"], tables.CURSORS
+        shared = sql.scalars(select(accounts.c.account_id).where(accounts.c.connection_id == connection_id)).all()
+        others = select(tables.CONNECTIONS.c.connection_id).where(
+            tables.CONNECTIONS.c.tenant_id.in_(
+                select(tables.CONNECTIONS.c.tenant_id).where(tables.CONNECTIONS.c.connection_id == connection_id)
+            )
+        )
+        for row in sql.execute(select(cursors).where(cursors.c.connection_id.in_(others))).fetchall():
+            if any(account in row.body for account in map(json.dumps, shared)):
+                sql.execute(
+                    delete(cursors).where(
+                        cursors.c.connection_id == row.connection_id, cursors.c.dataset == row.dataset
+                    )
+                )
 
 
 # -- helpers -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ NOT_YET = {
     15: "cursor streams: none yet; a cursor's generation is tested under T-22",
     17: "history phases: Teller has none",
     18: "freshness objective: comes with freshness per stream",
-    19: "timestamp high-water marks: Teller's window overlaps by ten days",
+    19: "timestamp high-water marks: Teller's window overlaps by fourteen days",
     20: "one source with several datasets failing midway: comes with reconciliation",
     21: "state size over years: property test comes with the simulation",
     26: "quota ledger: comes with it",
