@@ -7,6 +7,7 @@ User tokens are never settings: they live in the vault only.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +40,11 @@ class VendorSettings:
     def base_url(self) -> str | None:
         """Another address for the vendor: a simulator, a proxy."""
         return self._values.get(self.variable("base_url"), "").strip() or None
+
+    @property
+    def shown_base_url(self) -> str | None:
+        """The address for people: without a user and password that may stand in it."""
+        return None if self.base_url is None else re.sub(r"//[^/@]*@", "//…@", self.base_url)
 
 
 class Settings(BaseSettings):

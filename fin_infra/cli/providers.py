@@ -23,7 +23,7 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
         provider = resolve(name)
         vendor = settings.vendor(name)
         missing = [f.name for f in provider.app_fields if f.required and vendor.secret(f.name) is None]
-        address = vendor.base_url or provider.base_url
+        address = vendor.shown_base_url or provider.base_url
         domains = ", ".join(f"{domain}:{name}" for domain in provider.domains)
         state = "missing: " + ", ".join(map(vendor.variable, missing)) if missing else "configured"
         rows.append((domains, provider.title, ", ".join(provider.datasets), address, state))
@@ -47,7 +47,7 @@ def show(name: Annotated[str, typer.Argument(metavar="PROVIDER", help="For examp
     provider = resolve(name)
     vendor = Settings.load().vendor(provider.name)
     put(f"{provider.title} ({', '.join(f'{d}:{provider.name}' for d in provider.domains)})")
-    put(f"address: {vendor.base_url or provider.base_url}")
+    put(f"address: {vendor.shown_base_url or provider.base_url}")
     for source in provider.sources:
         put(f"{', '.join(source.datasets)}: {source.kind}")
     for field in provider.secrets:

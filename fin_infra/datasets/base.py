@@ -174,7 +174,7 @@ def _whole(text: str | None, key: bool) -> str | None:
 
 def _cleaned(name: str) -> pl.Expr:
     """Control characters to blanks, outer blanks off, nothing left → null."""
-    column = pl.col(name).str.replace_all(r"[\x00-\x1f\x7f]+", " ").str.strip_chars()
+    column = pl.col(name).str.replace_all(r"[\x00-\x1f\x7f-\x9f]+", " ").str.strip_chars()
     return pl.when(column != "").then(column).alias(name)
 
 

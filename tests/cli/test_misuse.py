@@ -169,6 +169,12 @@ def test_a_wrong_setting_is_named(
     assert "SECRET" not in said.err
 
 
+def test_a_password_in_an_address_is_not_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIN_INFRA_TELLER_BASE_URL", f"https://user:{TOKEN}@127.0.0.1:9/path")
+    for command in (("providers", "ls"), ("providers", "show", "teller")):
+        assert "https://…@127.0.0.1:9/path" in cli(*command).out
+
+
 def test_the_demo_does_not_touch_real_connections(cli: Cli, linked: str) -> None:
     said = cli("demo")
     assert said.code == 2
