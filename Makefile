@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel docs lock mutants clean
+.PHONY: help setup demo test check lint types layers wheel docs calendars lock mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ wheel: $(READY)
 
 docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
+
+calendars: $(READY) ## compile the shipped sessions anew
+	@$(BIN)/python -m fin_infra.calendars.build
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }
