@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PROFILE ?= smoke
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel docs lock mutants clean
+.PHONY: help setup demo test check lint types layers wheel docs lock mutants clean \
+	accept-native
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make .venv with everything in the lock
 
@@ -29,6 +31,9 @@ demo: $(READY) ## the main job on a simulated bank: no key, no server
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest
+
+accept-native: $(READY) ## the acceptance stack as processes of this machine (PROFILE=smoke)
+	@$(BIN)/python -m tests.acceptance.stack $(PROFILE)
 
 check: $(READY) lint types layers wheel ## everything that reads the code without running it
 
