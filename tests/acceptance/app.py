@@ -13,14 +13,12 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import fin_infra as fi
-
-TENANT = "ada"
-"""Who is logged in. A real app would know; this one has a single user."""
 
 
 @asynccontextmanager
@@ -32,6 +30,14 @@ async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         store.close()
 
 
+def user(request: Request) -> str:
+    """Who is logged in, and whose rows are read and written. A real app has sessions; this one believes a header."""
+    name = request.headers.get("x-user", "")
+    if not name:
+        raise HTTPException(401, "say who you are: X-User")
+    return name
+
+
 async def ping(request: Request) -> Response:
     return JSONResponse({"ok": True})
 
@@ -40,7 +46,7 @@ async def link(request: Request) -> Response:
     """The secret goes to the vault; the answer holds ids only."""
     order = await request.json()
     connection = await run_in_threadpool(
-        fi.connect, order["provider"], order["secrets"], tenant=TENANT, store=request.state.store
+        fi.connect, order["provider"], order["secrets"], tenant=user(request), store=request.state.store
     )
     return JSONResponse(
         {"connection_id": connection.connection_id, "provider": connection.provider, "state": connection.state},
@@ -52,7 +58,7 @@ def rows_of(dataset: str) -> Callable[[Request], Response]:
     """The user's rows of a dataset, without the columns that only an operator wants."""
 
     def rows(request: Request) -> Response:
-        frame = fi.read(dataset, tenant=TENANT, store=request.state.store).drop("tenant_id", "run_id").collect()
+        frame = fi.read(dataset, tenant=user(request), store=request.state.store).drop("tenant_id", "run_id").collect()
         return JSONResponse([{name: plain(value) for name, value in row.items()} for row in frame.to_dicts()])
 
     return rows

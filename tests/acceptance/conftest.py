@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,10 +20,10 @@ PATIENCE = float(os.environ.get("ACCEPTANCE_PATIENCE", "60"))
 class Service:
     """One service, seen from outside. Every answer it gave is kept, to be searched for secrets at the end."""
 
-    def __init__(self, name: str, url: str) -> None:
+    def __init__(self, name: str, url: str, **headers: str) -> None:
         self.name = name
         self.answers: list[str] = []
-        self.http = httpx.Client(base_url=url, timeout=10.0, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=10.0, trust_env=False, headers=headers)
 
     def get(self, path: str, **more: Any) -> Any:
         return self._checked(self.http.get(path, **more), 200)
@@ -48,12 +49,12 @@ class Service:
             time.sleep(0.1)
 
 
-def service(name: str) -> Service:
+def service(name: str, **headers: str) -> Service:
     variable = f"ACCEPTANCE_{name.upper()}_URL"
     url = os.environ.get(variable)
     if not url:
         pytest.fail(f"{variable} is not set: the acceptance tests need to know where every service is")
-    return Service(name, url)
+    return Service(name, url, **headers)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +64,8 @@ def seed() -> Seed:
 
 @pytest.fixture(scope="session")
 def app() -> Iterator[Service]:
-    found = service("app")
+    """The app as a user sees it who was not there before: the tests may run again on a stack that stays up."""
+    found = service("app", **{"x-user": f"ada-{secrets.token_hex(4)}"})
     with found.http:
         yield found
 

@@ -126,6 +126,12 @@ def test_every_stream_is_fresh(app: Service, connection: str) -> None:
     assert newest[:10] == max(row["booked_on"] for row in app.get("/transactions"))
 
 
+def test_another_user_sees_none_of_it(app: Service, connection: str) -> None:
+    for path in ("/accounts", "/balances", "/transactions", "/status"):
+        assert app.http.get(path, headers={"x-user": "lin"}).json() == [], path
+    assert app.http.get("/accounts", headers={"x-user": ""}).status_code == 401
+
+
 def test_no_answer_held_a_secret(app: Service, seed: Seed, connection: str) -> None:
     assert len(app.answers) > 5
     assert [answer[:200] for answer in app.answers for secret in seed.credentials if secret in answer] == []
