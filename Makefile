@@ -10,7 +10,7 @@ COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel docs lock mutants clean compose \
+.PHONY: help setup demo test check lint types layers wheel docs calendars lock mutants clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -80,6 +80,9 @@ compose: $(READY)
 
 docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
+
+calendars: $(READY) ## compile the shipped sessions anew
+	@$(BIN)/python -m fin_infra.calendars.build
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }

@@ -66,7 +66,7 @@ class Seed:
         return self.token, self.key_id, self.secret
 
 
-VENDORS = {"teller": "fin_infra.testing.seeds:teller"}
+VENDORS = {"teller": "fin_infra.testing.seeds:teller", "alpaca": "fin_infra.testing.seeds:alpaca"}
 """Which simulators can stand alone: vendor → `module:function`, a function from a `Seed` to an ASGI app."""
 
 
@@ -89,6 +89,15 @@ def teller(seed: Seed) -> ASGIApp:
         account.id = account.id.replace(seed.token, seed.slug)
         for row in account.transactions:
             row.id = row.id.replace(seed.token, seed.slug)
+    return simulator
+
+
+def alpaca(seed: Seed) -> ASGIApp:
+    """One paper account with holdings and their bars; trading and data host in one, their paths do not overlap."""
+    from fin_infra.providers.alpaca.simulator import AlpacaSimulator, sandbox
+
+    simulator = AlpacaSimulator(now=seed.now)
+    sandbox(simulator, seed.key_id, seed.secret, today=seed.now().date(), seed=seed.number)
     return simulator
 
 

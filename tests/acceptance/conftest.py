@@ -75,3 +75,10 @@ def teller() -> Iterator[Service]:
     found = service("teller")
     with found.http:
         yield found
+
+
+@pytest.fixture(scope="session")
+def alpaca() -> Iterator[Service]:
+    found = service("alpaca")
+    with found.http:
+        yield found

@@ -47,7 +47,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile(
-        "simulators, worker and app on SQLite files", ("teller",),
+        "simulators, worker and app on SQLite files", ("teller", "alpaca"),
         {"FIN_INFRA_STORE_URL": "sqlite:///{folder}/fin.db", "FIN_INFRA_PLAN_SECONDS": "0.2"},
     ),
 }  # fmt: skip
@@ -159,7 +159,10 @@ def _bring_up(stack: Stack, profile: Profile) -> dict[str, str]:
     return known
 
 
-ADDRESSES = {"teller": ("FIN_INFRA_TELLER_BASE_URL",)}
+ADDRESSES = {
+    "teller": ("FIN_INFRA_TELLER_BASE_URL",),
+    "alpaca": ("FIN_INFRA_ALPACA_BASE_URL", "FIN_INFRA_ALPACA_DATA_BASE_URL"),  # two hosts of the vendor, one port here
+}
 """The settings that take a vendor's address."""
 
 
