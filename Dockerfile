@@ -17,7 +17,8 @@ RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --no
 FROM python:3.11-slim-trixie
 # a new volume takes the owner and mode of this folder: worker and app share it, nobody else reads it
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin fin \
-    && install --directory --owner=fin --group=fin --mode=0700 /var/lib/fin-infra
+    && install --directory --owner=fin --group=fin --mode=0700 /var/lib/fin-infra \
+    && python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv/acceptance
 COPY pyproject.toml ./

@@ -184,3 +184,11 @@ def test_an_interrupted_make_accept_takes_the_stack_down(root: Path, tmp_path: P
     code, calls, _ = accept(root, tmp_path, tester="wait")
     assert code != 0
     assert calls == [*UP, DOWN]
+
+
+def test_make_accept_without_docker_names_the_other_way(root: Path, tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make
+    done = run(make, "accept", cwd=root, env={"PATH": str(tmp_path)})
+    assert done.returncode != 0
+    assert done.stdout == "error: there is no docker here; make accept-native needs none\n"
