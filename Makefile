@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH := .venv-bench
+BENCH_READY := $(BENCH)/.ready
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel docs lock mutants clean
+.PHONY: help setup demo test check lint types layers wheel bench docs lock mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,15 +48,25 @@ wheel: $(READY)
 	@rm -rf dist && $(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/check-wheel-contents dist
 
+bench: $(READY) $(BENCH_READY) ## measure against budgets and peers, into bench/results.json; ONLY=sync for one group
+	@$(BIN)/python -m bench $(ONLY)
+
+# The peers have an environment of their own: their dependencies are none of ours.
+$(BENCH_READY): bench/requirements.lock $(READY)
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --compile-bytecode --require-hashes -r bench/requirements.lock
+	@touch $@
+
 docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --extra calendars pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group bench --output-file bench/requirements.lock
 
 clean: ## remove what was made, not what was synced
-	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 mutants: $(READY) ## break the code one line at a time and see that a test notices
 	@$(BIN)/python -m tests.mutants
