@@ -10,7 +10,7 @@ BENCH_READY := $(BENCH)/.ready
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs lock mutants clean
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ $(BENCH_READY): bench/requirements.lock $(READY)
 
 docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
+
+calendars: $(READY) ## compile the shipped sessions anew
+	@$(BIN)/python -m fin_infra.calendars.build
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }

@@ -17,6 +17,7 @@ _HOME = {
     "SyncReport": "fin_infra.engine",
     "connect": "fin_infra.connections",
     "disconnect": "fin_infra.connections",
+    "get_calendar": "fin_infra.calendars",
     "open_store": "fin_infra.store",
     "read": "fin_infra.reader",
     "resolve": "fin_infra.providers",
@@ -27,6 +28,7 @@ __all__ = ["__version__", "errors", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from fin_infra import errors as errors
+    from fin_infra.calendars import get_calendar as get_calendar
     from fin_infra.connections import Connection as Connection
     from fin_infra.connections import connect as connect
     from fin_infra.connections import disconnect as disconnect

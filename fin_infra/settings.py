@@ -39,7 +39,12 @@ class VendorSettings:
     @property
     def base_url(self) -> str | None:
         """Another address for the vendor: a simulator, a proxy."""
-        return self._values.get(self.variable("base_url"), "").strip() or None
+        return self.base_url_of("")
+
+    def base_url_of(self, host: str) -> str | None:
+        """Another address for one of the vendor's hosts: `base_url_of("data")` → `FIN_INFRA_ALPACA_DATA_BASE_URL`."""
+        field = f"{host}_base_url" if host else "base_url"
+        return self._values.get(self.variable(field), "").strip() or None
 
     @property
     def shown_base_url(self) -> str | None:
@@ -69,6 +74,12 @@ class Settings(BaseSettings):
         2.0, ge=0.05, allow_inf_nan=False, description="how often the planner looks for due streams"
     )
     http_timeout: float = Field(30.0, gt=0, description="seconds to wait for a vendor's answer")
+    watchlist: str = Field(
+        "", description="instruments priced beside all that were ever held: us:SPY,us:QQQ"
+    )
+    price_providers: str = Field(
+        "", description="whose prices read() prefers, best first: alpaca,alphavantage; default: the registry's order"
+    )
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
     @classmethod
@@ -86,6 +97,19 @@ class Settings(BaseSettings):
     def vendor(self, vendor: str) -> VendorSettings:
         file = {k: v for k, v in dotenv_values(".env").items() if v is not None}
         return VendorSettings(vendor, {**file, **os.environ})
+
+    @property
+    def watched(self) -> list[str]:
+        """The instruments of the watchlist. Raises `UsageError` for one that is no InstrumentKey."""
+        keys = [key.strip() for key in self.watchlist.split(",") if key.strip()]
+        for key in keys:
+            if not re.fullmatch(r"[a-z0-9.]+:\S+", key):
+                raise UsageError(f"FIN_INFRA_WATCHLIST: {key!r} is no instrument; write namespace:symbol, like us:SPY")
+        return keys
+
+    @property
+    def preferred_prices(self) -> list[str]:
+        return [name.strip() for name in self.price_providers.split(",") if name.strip()]
 
     @staticmethod
     def secret_from(kind: str, where: str) -> str:

@@ -161,6 +161,10 @@ class Connections:
         if missing or unknown:
             wrong = f"misses {', '.join(missing)}" if missing else f"has unknown {', '.join(unknown)}"
             raise UsageError(f"the secret for {provider.name} {wrong}; its fields are: {', '.join(names)}")
+        for field in provider.secrets:
+            given = secrets.get(field.name, "").strip()
+            if given and field.choices and given not in field.choices:
+                raise UsageError(f"{field.name} of {provider.name} is one of: {', '.join(field.choices)}")
         if any("\ufffd" in value or not _is_text(value) for value in secrets.values()):
             raise UsageError(f"the secret for {provider.name} is not UTF-8 text")
         return self.vault.seal(json.dumps({name: value.strip() for name, value in secrets.items()}).encode())

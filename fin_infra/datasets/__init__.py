@@ -14,12 +14,17 @@ DATASETS: dict[str, str] = {
     "accounts": "fin_infra.datasets.accounts:Accounts",
     "balances": "fin_infra.datasets.balances:Balances",
     "transactions": "fin_infra.datasets.transactions:Transactions",
+    "holdings": "fin_infra.datasets.holdings:Holdings",
+    "activities": "fin_infra.datasets.activities:Activities",
+    "instruments": "fin_infra.datasets.instruments:Instruments",
+    "prices": "fin_infra.datasets.prices:Prices",
     "account_states": "fin_infra.datasets.operations:AccountStates",
     "streams": "fin_infra.datasets.operations:Streams",
     "runs": "fin_infra.datasets.operations:Runs",
     "findings": "fin_infra.datasets.operations:Findings",
 }
-SYNCED = ("accounts", "balances", "transactions")  # rows from vendors: with history and change feed
+SYNCED = ("accounts", "balances", "transactions", "holdings", "activities", "instruments", "prices")
+"""Rows from vendors: with history and change feed. In the order in which they are best synced."""
 
 
 def dataset(name: str) -> type[Dataset]:

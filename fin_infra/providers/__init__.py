@@ -11,8 +11,11 @@ from fin_infra.errors import UsageError
 if TYPE_CHECKING:
     from fin_infra.providers.base import Provider
 
-PROVIDERS: dict[str, str] = {"teller": "fin_infra.providers.teller:PROVIDER"}
-DOMAINS: dict[str, tuple[str, ...]] = {"banking": ("teller",)}
+PROVIDERS: dict[str, str] = {
+    "teller": "fin_infra.providers.teller:PROVIDER",
+    "alpaca": "fin_infra.providers.alpaca:PROVIDER",
+}
+DOMAINS: dict[str, tuple[str, ...]] = {"banking": ("teller",), "brokerage": ("alpaca",), "market": ("alpaca",)}
 """Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -44,9 +44,21 @@ class Account:
     currency: str | None = None
 
 
+class Want(NamedTuple):
+    """Sessions of one instrument that are asked for, both days inclusive. `ticker` is the vendor's spelling."""
+
+    instrument: str
+    ticker: str
+    first: date
+    last: date
+
+
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of a client. `since` is per account; `resume` says where an interrupted account goes on."""
+    """What is asked of a client. `since` is per account; `resume` says where an interrupted account goes on.
+
+    `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments.
+    """
 
     provider: str
     tenant_id: str
@@ -56,6 +68,7 @@ class Ask:
     accounts: Sequence[Account] = ()
     since: Mapping[str, date] = field(default_factory=dict)
     resume: Mapping[str, str] = field(default_factory=dict)
+    wants: Sequence[Want] = ()
 
     def columns(self, at: datetime, **more: object) -> dict[str, object]:
         """Values that every row of an answer shares."""
@@ -74,7 +87,8 @@ class Page:
     """One answer on its way to a frame, or why one account has none.
 
     `position`: where the account's next page begins; None on its last page. `error`: this account alone failed.
-    `value`: the parsed body, where the client had to look into it anyway.
+    `value`: the parsed body, where the client had to look into it anyway. `wants`: instead of an account, the
+    instruments that this answer and the pages behind it are about.
     """
 
     dataset: str
@@ -83,12 +97,20 @@ class Page:
     position: str | None = None
     error: FinInfraError | None = None
     value: Any = None
+    wants: Sequence[Want] = ()
+
+    @property
+    def subject(self) -> str | None:
+        """What this page is a page of: the account, or the group of instruments, by the first of them."""
+        if self.account is not None:
+            return self.account.vendor_id
+        return self.wants[0].instrument if self.wants else None
 
 
 class Http(Protocol):
     """The shared transport as a client sees it: asks, and gets a checked answer or one of our errors."""
 
-    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply: ...
+    async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply: ...
 
 
 Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
@@ -107,6 +129,20 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Series:
+    """How instruments are asked for. `ticker`: the vendor's spelling of an InstrumentKey, None when it has none.
+
+    `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
+    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since.
+    """
+
+    ticker: Callable[[str], str | None]
+    lags: Mapping[str, timedelta] = field(default_factory=dict)
+    history: timedelta = timedelta(days=370)
+    overlap: int = 5
+
+
+@dataclass(frozen=True)
 class Source:
     """What one fetch of a vendor feeds, and how: the engine does the rest, the same for all vendors."""
 
@@ -116,6 +152,7 @@ class Source:
     overlap: timedelta = timedelta()  # window: how far behind the newest row each read begins
     margin: timedelta = timedelta()  # window: rows this near to its begin may have moved out of it, not away
     needs_accounts: bool = False
+    series: Series | None = None  # series, and snapshots per instrument
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -132,11 +169,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Field:
-    """A credential's field: what it is, and whether the vendor works without it."""
+    """A credential's field: what it is, whether the vendor works without it, and its values where they are few."""
 
     name: str
     purpose: str
     required: bool = True
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +190,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Provider:
-    """A vendor: name, address, credentials, refusals and sources. Data, not behaviour."""
+    """A vendor: name, address, credentials, refusals and sources. Data, not behaviour.
+
+    `hosts`: its other addresses, by name; `home`: which of them stands for `base_url` with these secrets ("" none).
+    """
 
     name: str
     title: str
@@ -165,12 +206,18 @@ class Provider:
     sources: tuple[Source, ...]
     app_fields: tuple[Field, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    home: Callable[[Mapping[str, str]], str] = lambda secrets: ""
     attribution: str = ""
     facts: Sequence[str] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
         return tuple(name for source in self.sources for name in source.datasets)
+
+    def address(self, host: str) -> str:
+        """The vendor's own address of a host."""
+        return self.hosts[host] if host else self.base_url
 
     def source(self, dataset: str) -> Source | None:
         return next((s for s in self.sources if dataset in s.datasets), None)

@@ -7,6 +7,7 @@ log line or a repr: httpx's own INFO lines hold whole URLs and are silenced.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 log = logging.getLogger("fin_infra.transport")
 
 LONGEST_WAIT = 24 * 3600.0
+EPOCH_SECONDS = 1_000_000_000  # a reset above this is an instant, below it a span
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Call:
     connection_id: str
     endpoint: str
     lane: str = "scheduled"
+    host: str = ""
 
 
 class Meter(Protocol):
@@ -58,24 +61,28 @@ class UnlimitedMeter:
 
 
 Once = Callable[[], Awaitable[Reply]]
-Guard = Callable[[Once], Awaitable[Reply]]
+Guard = Callable[[Once, str], Awaitable[Reply]]
 
 
-async def unguarded(once: Once) -> Reply:
+async def unguarded(once: Once, host: str) -> Reply:
     """No breaker, no second try: for direct use of a client."""
     return await once()
 
 
 class Transport:
-    """One credential's way to one vendor. Never shared between connections; the pool beneath may be."""
+    """One credential's way to one vendor. Never shared between connections; the pool beneath may be.
+
+    `client`: the pool of the vendor's address, or, where it has several hosts, which pool by the host's name.
+    """
 
     def __init__(
-        self, provider: Provider, client: httpx.AsyncClient, auth: httpx.Auth, *, connection_id: str,
-        now: Callable[[], datetime], meter: Meter | None = None, guard: Guard = unguarded, lane: str = "scheduled",
+        self, provider: Provider, client: httpx.AsyncClient | Callable[[str], httpx.AsyncClient], auth: httpx.Auth, *,
+        connection_id: str, now: Callable[[], datetime], meter: Meter | None = None, guard: Guard = unguarded,
+        lane: str = "scheduled",
     ) -> None:  # fmt: skip
         self.calls = 0
         self._provider = provider
-        self._client = client
+        self._client = client if callable(client) else lambda host: client
         self._auth = auth
         self._connection_id = connection_id
         self._now = now
@@ -86,18 +93,19 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self._provider.name}, {self._connection_id})"
 
-    async def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
-        """The vendor's answer to a GET. Raises one of our errors for everything but a 2xx."""
-        return await self._guard(lambda: self._once(path, params))
+    async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply:
+        """The vendor's answer to a GET at one of its hosts. Raises one of our errors for everything but a 200."""
+        return await self._guard(lambda: self._once(path, params, host), host)
 
-    async def _once(self, path: str, params: Mapping[str, Any] | None) -> Reply:
+    async def _once(self, path: str, params: Mapping[str, Any] | None, host: str) -> Reply:
         name = self._provider.name
-        call = Call(name, self._connection_id, _endpoint(path), self._lane)
+        client = self._client(host)
+        call = Call(name, self._connection_id, _endpoint(path), self._lane, host)
         grant = await self._meter.acquire(call)
         self.calls += 1
         reply: Reply | None = None
         try:
-            answer = await self._client.get(path, params=params, auth=self._auth)
+            answer = await client.get(path, params=params, auth=self._auth)
             headers = {key.lower(): value for key, value in answer.headers.items()}
             reply = Reply(answer.status_code, headers, answer.content, self._now())
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
@@ -112,11 +120,11 @@ class Transport:
         except httpx.ConnectError as error:
             if "certificate" in str(error).lower():
                 raise UsageError(
-                    f"the TLS certificate shown at {self._client.base_url.host} is not trusted, or ours was refused; "
+                    f"the TLS certificate shown at {client.base_url.host} is not trusted, or ours was refused; "
                     f"check FIN_INFRA_{name.upper()}_CERTIFICATE, _PRIVATE_KEY and _BASE_URL"
                 ) from None
             raise TransientError(
-                f"{name} cannot be reached at {self._client.base_url.host}; check the network, it is tried again",
+                f"{name} cannot be reached at {client.base_url.host}; check the network, it is tried again",
                 code="network_error", vendor_wide=True,
             ) from None  # fmt: skip
         except httpx.HTTPError as error:
@@ -135,7 +143,11 @@ class Transport:
 
 def _endpoint(path: str) -> str:
     """The path without ids: `/accounts/{id}/balances`. Ids and queries stay out of logs and messages."""
-    return "/".join("{id}" if any(c.isdigit() for c in part) or "_" in part else part for part in path.split("/"))
+    return "/".join("{id}" if _like_an_id(part) else part for part in path.split("/"))
+
+
+def _like_an_id(part: str) -> bool:
+    return (any(c.isdigit() for c in part) and not re.fullmatch(r"v[0-9](?:beta[0-9])?", part)) or "_" in part
 
 
 def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
@@ -149,6 +161,8 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
     row = _row(provider.refusals, reply.status, word)
     said = f"{provider.name} answered {reply.status}" + (f" {word}" if word else "")
     wait = retry_after(reply.headers, reply.at)
+    if wait is None and reply.status == 429:  # vendors send their reset with every answer: it is a wait only here
+        wait = reset_after(reply.headers, reply.at)
     if row is not None:
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide
@@ -188,4 +202,13 @@ def retry_after(headers: Mapping[str, str], at: datetime) -> float | None:
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - at).total_seconds()
     if seconds != seconds:  # "nan" is a float to Python
         return None
+    return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def reset_after(headers: Mapping[str, str], at: datetime) -> float | None:
+    """The same by `X-RateLimit-Reset`: epoch seconds at some vendors, a span in seconds at others."""
+    value = headers.get("x-ratelimit-reset", "").strip()
+    if not re.fullmatch(r"[0-9]{1,12}", value):
+        return None
+    seconds = float(value) - at.timestamp() if int(value) > EPOCH_SECONDS else float(value)
     return min(max(seconds, 0.0), LONGEST_WAIT)

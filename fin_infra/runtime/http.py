@@ -87,17 +87,39 @@ class HttpPool:
         self._meter = meter or UnlimitedMeter()
         self._base_urls = dict(base_urls or {})
         self._app = app
-        self._clients: dict[str, httpx.AsyncClient] = {}
-        self._breakers: dict[str, GuardedBreaker] = {}
+        self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}
+        self._breakers: dict[tuple[str, str], GuardedBreaker] = {}
         self._gate = RetryGate(now)
 
     def transport(self, provider: Provider, connection: Connection, secrets: Mapping[str, str], lane: str) -> Transport:
         """This connection's way to its vendor."""
+        home = provider.home(secrets)
+
+        async def guard(once: Once, host: str) -> Reply:
+            """A second try for what broke on the way, and after a short wait the vendor asked for."""
+            guarded = self._guarded(provider, connection.connection_id, host or home)
+            try:
+                return await with_retry(max_attempts=2, base_delay=0.2, retry_on=(_Again,))(_again)(
+                    lambda: guarded(once)
+                )
+            except RetryExhaustedError as error:
+                raise cast("_Again", error.last_exception).cause from None
+            except _Again as error:
+                raise error.cause from None
+
+        return Transport(
+            provider, lambda host: self._client_of(provider, host or home), provider.auth(secrets),
+            connection_id=connection.connection_id, now=self._now, meter=self._meter, guard=guard, lane=lane,
+        )  # fmt: skip
+
+    def _guarded(self, provider: Provider, connection_id: str, host: str) -> Callable[[Once], Awaitable[Reply]]:
+        """One call behind the gate of its connection and the breaker of its host: an ill host stops no other."""
         name = provider.name
-        if name not in self._clients:
-            self._clients[name] = self._client(provider)
-            self._breakers[name] = GuardedBreaker(name, failure_threshold=10, recovery_timeout=30.0)
-        breaker, key = self._breakers[name], connection.connection_id
+        key = f"{connection_id} {host}"
+        if (name, host) not in self._breakers:
+            label = f"{name} {host}".strip()
+            self._breakers[name, host] = GuardedBreaker(label, failure_threshold=10, recovery_timeout=30.0)
+        breaker = self._breakers[name, host]
 
         async def once_guarded(once: Once) -> Reply:
             await self._gate.passed(key, name)
@@ -114,35 +136,28 @@ class HttpPool:
                     retry_after=error.remaining_timeout or breaker.recovery_timeout,
                 ) from None
 
-        async def guard(once: Once) -> Reply:
-            """A second try for what broke on the way, and after a short wait the vendor asked for."""
-            try:
-                return await with_retry(max_attempts=2, base_delay=0.2, retry_on=(_Again,))(_again)(
-                    lambda: once_guarded(once)
-                )
-            except RetryExhaustedError as error:
-                raise cast("_Again", error.last_exception).cause from None
-            except _Again as error:
-                raise error.cause from None
-
-        return Transport(
-            provider, self._clients[name], provider.auth(secrets), connection_id=key, now=self._now,
-            meter=self._meter, guard=guard, lane=lane,
-        )  # fmt: skip
+        return once_guarded
 
     async def close(self) -> None:
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
 
-    def _client(self, provider: Provider) -> httpx.AsyncClient:
+    def _client_of(self, provider: Provider, host: str) -> httpx.AsyncClient:
+        if (provider.name, host) not in self._clients:
+            self._clients[provider.name, host] = self._client(provider, host)
+        return self._clients[provider.name, host]
+
+    def _client(self, provider: Provider, host: str) -> httpx.AsyncClient:
         vendor = self._settings.vendor(provider.name)
         more: dict[str, Any] = {}
         if self._app is not None:  # in tests: the simulator without a socket
             more["transport"] = httpx.ASGITransport(app=self._app)
         elif (context := client_certificate(self._settings, provider)) is not None:
             more["verify"] = context
-        base_url = self._base_urls.get(provider.name) or vendor.base_url or provider.base_url
+        # who puts a simulator in the vendor's place by one address alone shall not meet the real one at another
+        told = self._base_urls.get(f"{provider.name}.{host}") or self._base_urls.get(provider.name)
+        base_url = told or vendor.base_url_of(host) or vendor.base_url or provider.address(host)
         client = new_async_httpx_client(
             timeout_seconds=self._settings.http_timeout, headers=dict(provider.headers), base_url=base_url,
             propagate_request_id=False, follow_redirects=False, trust_env=False,

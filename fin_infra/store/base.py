@@ -117,6 +117,7 @@ class Query:
     tenant: str | None = None
     connection: str | None = None
     accounts: Sequence[str] | None = None
+    instruments: Sequence[str] | None = None
     since: date | None = None
     until: date | None = None
     as_of: datetime | None = None
@@ -170,6 +171,10 @@ class Store(Protocol):
     def stage_pages(self, stream: Stream, generation: int, pages: Sequence[StagedPage]) -> None: ...
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
+
+    def instruments_held(self, tenant: str) -> list[str]:
+        """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
+        ...
 
     def aliases(self, connection_id: str, kind: str) -> dict[str, str]: ...
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, or_, select, union_all
+from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, or_, select, union, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
@@ -38,7 +38,10 @@ from fin_infra.store.statements import Statements
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
-TIME_COLUMN = {"transactions": "booked_on", "balances": "as_of", "runs": "started_at", "findings": "first_seen_at"}
+TIME_COLUMN = {
+    "transactions": "booked_on", "balances": "as_of", "holdings": "as_of", "activities": "traded_on",
+    "prices": "session", "runs": "started_at", "findings": "first_seen_at",
+}  # fmt: skip
 
 
 class SqlStore:
@@ -163,16 +166,18 @@ class SqlStore:
                 left = statements.left(sql, inserted)
                 statements.upsert(sql, [(*incoming[key], max(now, left.get(key, now))) for key in inserted])
                 statements.upsert(sql, [(*incoming[key], _since(now, current[key])) for key in updated])
-                self._feed(sql, stream, run_id, now, name, (inserted, updated, gone))
+                self._feed(sql, stream, run_id, now, change.schema, (inserted, updated, gone))
             before = applied.counts.get(name, Counts())
             counts = Counts(len(inserted), len(updated), len(gone), unchanged)
             applied.counts[name] = Counts(*(a + b for a, b in zip(before, counts, strict=True)))
 
     def _feed(
-        self, sql: SqlConnection, stream: Stream, run_id: str, now: int, name: str,
+        self, sql: SqlConnection, stream: Stream, run_id: str, now: int, schema: type[Dataset],
         keys: tuple[list[Any], list[Any], list[Any]],
     ) -> None:  # fmt: skip
-        tenant = next(iter(itertools.chain(*keys)))[0]
+        """One row of the change feed; its tenant is empty for what belongs to nobody."""
+        name = schema.dataset_name()
+        tenant = next(iter(itertools.chain(*keys)))[0] if schema.key()[0] == "tenant_id" else ""
         inserted, updated, removed = (json.dumps(part, separators=(",", ":")) for part in keys)
         sql.execute(
             insert(tables.CHANGES),
@@ -332,6 +337,14 @@ class SqlStore:
             for row in found
         ]
 
+    def instruments_held(self, tenant: str) -> list[str]:
+        parts = [
+            select(table.c.instrument).where(table.c.tenant_id == tenant, table.c.instrument.is_not(None))
+            for table in (tables.TABLES["holdings"], tables.HISTORY["holdings"], tables.TABLES["activities"])
+        ]
+        with self.reading() as sql:
+            return sorted(sql.scalars(union(*parts)))
+
     def aliases(self, connection_id: str, kind: str) -> dict[str, str]:
         aliases = tables.ALIASES
         with self.reading() as sql:
@@ -475,11 +488,15 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
     found: list[Any] = []
     for column, value in (("tenant_id", query.tenant), ("connection_id", query.connection)):
         if value is not None:
+            if column not in table.c:
+                raise UsageError(f"{name} belong to no tenant and no connection: they are the same for everyone")
             found.append(table.c[column] == value)
-    if query.accounts is not None:
-        if "account_id" not in table.c:
-            raise UsageError(f"{name} has no accounts to filter by")
-        found.append(table.c.account_id.in_(list(query.accounts)))
+    for column, values in (("account_id", query.accounts), ("instrument", query.instruments)):
+        if values is not None:
+            if column not in table.c:
+                what = "accounts" if column == "account_id" else "instruments"
+                raise UsageError(f"{name} has no {what} to filter by")
+            found.append(table.c[column].in_(list(values)))
     if query.since is not None or query.until is not None:
         if name not in TIME_COLUMN:
             raise UsageError(f"{name} has no date to filter by; since and until work for: {', '.join(TIME_COLUMN)}")

@@ -163,11 +163,14 @@ META = Table(
 )  # fmt: skip
 
 Index("transactions_by_connection", TABLES["transactions"].c.connection_id)
+Index("holdings_by_connection", TABLES["holdings"].c.connection_id)
+Index("activities_by_connection", TABLES["activities"].c.connection_id)
 Index("runs_by_stream", TABLES["runs"].c.connection_id, TABLES["runs"].c.dataset, TABLES["runs"].c.started_at)
 Index("findings_by_stream", TABLES["findings"].c.connection_id, TABLES["findings"].c.dataset)
 Index("aliases_by_id", ALIASES.c.connection_id, ALIASES.c.id)
 
 OWNED_BY_CONNECTION = [
-    *TABLES.values(), *HISTORY.values(), CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, DUE, SECRETS, CONNECTIONS,
+    *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
+    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, DUE, SECRETS, CONNECTIONS,
 ]  # fmt: skip
-"""Every table with rows of a connection: what erasing it empties."""
+"""Every table with rows of a connection: what erasing it empties. Prices and instruments belong to nobody and stay."""

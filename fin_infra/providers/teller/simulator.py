@@ -6,7 +6,6 @@ serve it on a socket with `fin_infra.testing.serve`, or hand it to httpx's ASGI 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import random
 from collections.abc import Callable
@@ -19,7 +18,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
+
+from fin_infra.providers.simulating import Fault, Simulator
 
 API = "https://api.teller.io"
 
@@ -66,20 +67,6 @@ class SimAccount:
 
 
 @dataclass
-class Fault:
-    """What happens to the next `times` requests whose path contains `on`."""
-
-    kind: str  # refuse | drop | truncate | garbage | slow
-    times: int = 1
-    on: str = ""
-    status: int = 429
-    code: str = "too_many_requests"
-    retry_after: str | None = None
-    seconds: float = 0.0
-    body: bytes | None = None
-
-
-@dataclass
 class Enrollment:
     token: str
     accounts: list[SimAccount]
@@ -87,7 +74,7 @@ class Enrollment:
     revoked: bool = False
 
 
-class TellerSimulator:
+class TellerSimulator(Simulator):
     """The vendor. Script it with its methods; hand the object itself to whoever serves ASGI.
 
     `needs_certificate`: refuse clients that show no TLS certificate, as Teller does outside the sandbox.
@@ -96,13 +83,10 @@ class TellerSimulator:
     def __init__(
         self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), needs_certificate: bool = False
     ) -> None:
-        self._now = now
+        super().__init__(now=now)
         self.enrollments: dict[str, Enrollment] = {}
-        self.faults: list[Fault] = []
-        self.requests: list[str] = []
         self.needs_certificate = needs_certificate
-        self.on_request: Callable[[str], None] = lambda path: None
-        self._app = Starlette(
+        self.answering = Starlette(
             routes=[
                 Route("/", self._root),
                 Route("/accounts", self._accounts),
@@ -113,19 +97,6 @@ class TellerSimulator:
                 Route("/institutions", self._institutions),
             ]
         )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"]
-        self.requests.append(path + ("?" + scope["query_string"].decode() if scope["query_string"] else ""))
-        self.on_request(path)
-        fault = self._next_fault(path)
-        if fault is None:
-            await self._app(scope, receive, send)
-        else:
-            await self._faulty(fault, scope, receive, send)
 
     # -- script ----------------------------------------------------------------------------------------------------
 
@@ -166,47 +137,8 @@ class TellerSimulator:
     def reconnect(self, token: str) -> None:
         self.enrollments[token].disconnected = None
 
-    def fail_next(self, fault: Fault) -> None:
-        self.faults.append(fault)
-
-    # -- faults ----------------------------------------------------------------------------------------------------
-
-    def _next_fault(self, path: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.times > 0 and fault.on in path:
-                fault.times -= 1
-                return fault
-        return None
-
-    async def _faulty(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault.kind == "refuse":
-            headers = {"retry-after": fault.retry_after} if fault.retry_after is not None else {}
-            await _error(fault.status, fault.code, "scripted refusal", headers)(scope, receive, send)
-            return
-        if fault.kind == "garbage":
-            await Response(fault.body or b"<html>oops</html>", media_type="text/html")(scope, receive, send)
-            return
-        if fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
-            await self._app(scope, receive, send)
-            return
-        whole = await self._whole(scope, receive)
-        half = whole[: len(whole) // 2]
-        length = len(whole) if fault.kind == "drop" else len(half)  # truncate: the length tells nothing
-        sent = [(b"content-type", b"application/json"), (b"content-length", str(length).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": sent})
-        await send({"type": "http.response.body", "body": half, "more_body": fault.kind == "drop"})
-        if fault.kind == "drop":
-            raise ConnectionResetError("scripted: the connection is dropped in the middle of the body")
-
-    async def _whole(self, scope: Scope, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-
-        async def collect(message: Any) -> None:
-            parts.append(message.get("body", b""))
-
-        await self._app(scope, receive, collect)
-        return b"".join(parts)
+    def refusal(self, fault: Fault, path: str) -> Response:
+        return _error(fault.status, fault.code, "scripted refusal")
 
     # -- the API ---------------------------------------------------------------------------------------------------
 
@@ -358,8 +290,8 @@ def _transaction_json(account: SimAccount, row: SimTransaction) -> dict[str, Any
     }  # fmt: skip
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
+def _error(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
 
 
 def _basic_user(header: str) -> str:

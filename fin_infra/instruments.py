@@ -1,0 +1,38 @@
+"""InstrumentKey: `namespace:symbol`. The namespace is a lower-case MIC or one of a few fixed words."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+_CALENDARS = {"us": "XNYS", "opt": "XNYS", "crypto": "24/7"}
+_OCC = re.compile(r"^([A-Z][A-Z0-9.]{0,5}) *([0-9]{2})([0-9]{2})([0-9]{2})([CP])([0-9]{8})$")
+_OPTION = re.compile(r"^opt:([A-Z0-9.]+):20([0-9]{2})-([0-9]{2})-([0-9]{2}):([CP]):([0-9.]+)$")
+
+
+def calendar_of(instrument: str) -> str | None:
+    """The calendar whose sessions an instrument has: a MIC or 24/7; None where it is not known.
+
+    `us:AAPL` → `XNYS`, `crypto:bitcoin` → `24/7`, `xlon:VOD` → `XLON`.
+    """
+    namespace = instrument.partition(":")[0]
+    if namespace in _CALENDARS:
+        return _CALENDARS[namespace]
+    return namespace.upper() if re.fullmatch(r"x[a-z0-9]{3}", namespace) else None
+
+
+def option_of(occ: str) -> str | None:
+    """`AAPL260116C00200000`, padded or not → `opt:AAPL:2026-01-16:C:200`; None for what is no OCC symbol."""
+    if (found := _OCC.match(occ)) is None:
+        return None
+    root, year, month, day, right, strike = found.groups()
+    plain = format((Decimal(strike) / 1000).normalize(), "f")
+    return f"opt:{root}:20{year}-{month}-{day}:{right}:{plain}"
+
+
+def occ_of(instrument: str) -> str | None:
+    """The way back, unpadded; None for what is no option."""
+    if (found := _OPTION.match(instrument)) is None:
+        return None
+    root, year, month, day, right, strike = found.groups()
+    return f"{root}{year}{month}{day}{right}{int(Decimal(strike) * 1000):08d}"

@@ -1,0 +1,147 @@
+"""Asks Alpaca's two hosts and yields pages. Sleeps, retries, quotas and errors are the shared transport's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, time
+
+from fin_infra.errors import FinInfraError, OwnerActionError, TransientError, WireError
+from fin_infra.providers.alpaca import wire
+from fin_infra.providers.alpaca.frames import NEW_YORK
+from fin_infra.providers.base import Account, Ask, Http, Page, Want
+
+ACTIVITIES_PAGE = 100
+BARS_PAGE = 10_000
+SYMBOLS_PER_CALL = 100
+MOST_PAGES = 10_000
+
+
+async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """The credential's account and its balances: one answer says both."""
+    reply = await http.get("/v2/account")
+    found = wire.account(reply.body)
+    yield Page("accounts", reply, value=found)
+    yield Page("balances", reply, Account(found.id, found.id, "investment", found.currency), value=found)
+
+
+async def holdings(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """All open positions: one answer, never paged."""
+    for account in ask.accounts:
+        reply = await http.get("/v2/positions")
+        yield Page("holdings", reply, account, value=wire.positions(reply.body))
+
+
+async def activities(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Activities created after `ask.since`, oldest first; all when there is no since.
+
+    There is no next link: a page shorter than asked for is the last, and the id of a page's last row leads on.
+    """
+    for account in ask.accounts:
+        position = ask.resume.get(account.vendor_id)
+        more = True
+        while more:
+            params = {"direction": "asc", "page_size": str(ACTIVITIES_PAGE)}
+            if since := ask.since.get(account.vendor_id):
+                params["after"] = datetime.combine(since, time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            if position:
+                params["page_token"] = position
+            reply = await http.get("/v2/account/activities", params)
+            rows = wire.activities(reply.body)
+            last = rows[-1].get("id") if rows else None
+            more = len(rows) >= ACTIVITIES_PAGE
+            if more and (not isinstance(last, str) or not last.strip() or last == position):
+                raise WireError("a full page that does not lead on: what is newer cannot be asked for",
+                                evidence=reply.body)  # fmt: skip
+            position = last if more else None
+            yield Page("activities", reply, account, position, value=rows)
+
+
+async def assets(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """What each wanted instrument is, one call each. One that Alpaca no longer lists has a page with its error."""
+    for want in ask.wants:
+        try:
+            reply = await http.get(f"/v2/assets/{want.ticker.replace('/', '%2F')}")
+        except OwnerActionError as error:
+            if error.code != "not_found":
+                raise
+            yield Page("instruments", error=error, wants=(want,))
+        else:
+            yield Page("instruments", reply, value=wire.assets(reply.body), wants=(want,))
+
+
+async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Raw daily bars of all wanted instruments, many symbols a call where they want the same sessions."""
+    for path, wants in _groups(ask.wants):
+        async for page in _bars(http, path, wants):
+            yield page
+
+
+async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[Page]:
+    """The pages of one group. A symbol that is refused is left out, said, and the others asked again."""
+    token: str | None = None
+    for _ in range(MOST_PAGES):
+        try:
+            reply = await http.get(path, _params(path, wants, token), host="data")
+        except FinInfraError as error:
+            refused = _refused(error, wants) if token is None else None
+            if refused is None:
+                raise
+            yield Page("prices", error=error, wants=(refused,))
+            wants = [want for want in wants if want is not refused]
+            if not wants:
+                return
+            continue
+        page = wire.bars(reply.body)
+        if page.next_page_token is not None and page.next_page_token == token:
+            raise WireError("a page that leads to itself: what is behind it cannot be asked for", evidence=reply.body)
+        token = page.next_page_token
+        yield Page("prices", reply, position=token, value=page, wants=wants)
+        if token is None:
+            return
+    raise TransientError(f"more than {MOST_PAGES} pages of bars without an end", code="mutation_during_pagination")
+
+
+def _groups(wants: Sequence[Want]) -> list[tuple[str, list[Want]]]:
+    """Wants that one call can answer: the same path and the same sessions."""
+
+    def call(want: Want) -> tuple[str, date, date]:
+        return _path(want), want.first, want.last
+
+    return [
+        (path, alike[start : start + SYMBOLS_PER_CALL])
+        for (path, _, _), group in itertools.groupby(sorted(wants, key=call), key=call)
+        for alike in [list(group)]
+        for start in range(0, len(alike), SYMBOLS_PER_CALL)
+    ]
+
+
+def _path(want: Want) -> str:
+    return "/v1beta3/crypto/us/bars" if "/" in want.ticker else "/v2/stocks/bars"
+
+
+def _params(path: str, wants: Sequence[Want], token: str | None) -> dict[str, str]:
+    """`end` is the stamp of the last bar, inclusive: a later one could lie in the 15 minutes a free plan may not ask."""
+    stocks = path.startswith("/v2/stocks")
+    params = {
+        "symbols": ",".join(want.ticker for want in wants), "timeframe": "1Day", "limit": str(BARS_PAGE),
+        "start": _begin(wants[0].first) if stocks else f"{wants[0].first}T00:00:00Z",
+        "end": _begin(wants[0].last) if stocks else f"{wants[0].last}T23:59:59Z",
+        "sort": "asc",
+    }  # fmt: skip
+    if stocks:
+        params |= {"adjustment": "raw", "feed": "sip"}
+    return params if token is None else {**params, "page_token": token}
+
+
+def _begin(day: date) -> str:
+    """Midnight in New York, which stamps a day's bar."""
+    return datetime.combine(day, time(), NEW_YORK).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _refused(error: FinInfraError, wants: Sequence[Want]) -> Want | None:
+    """The one of them that the refusal names."""
+    if error.code != "unknown_symbol":
+        return None
+    symbol = wire.invalid_symbol(error.context.get("word"))
+    return next((want for want in wants if want.ticker == symbol), None)

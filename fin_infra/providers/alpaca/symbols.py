@@ -1,0 +1,53 @@
+"""Alpaca's spellings ↔ InstrumentKey. Class shares have a dot (BRK.B) in both; crypto is a pair (BTC/USD)."""
+
+from __future__ import annotations
+
+import re
+
+from fin_infra.instruments import occ_of, option_of
+
+COINS = {
+    "AAVE": "aave", "ADA": "cardano", "ALGO": "algorand", "ARB": "arbitrum", "AVAX": "avalanche-2",
+    "BAT": "basic-attention-token", "BCH": "bitcoin-cash", "BONK": "bonk", "BTC": "bitcoin", "CRV": "curve-dao-token",
+    "DOGE": "dogecoin", "DOT": "polkadot", "ETH": "ethereum", "FIL": "filecoin", "GRT": "the-graph",
+    "HYPE": "hyperliquid", "LDO": "lido-dao", "LINK": "chainlink", "LTC": "litecoin", "MKR": "maker",
+    "NEAR": "near", "ONDO": "ondo-finance", "PAXG": "pax-gold", "PEPE": "pepe", "POL": "polygon-ecosystem-token",
+    "RENDER": "render-token", "SHIB": "shiba-inu", "SKY": "sky", "SOL": "solana", "SUSHI": "sushi",
+    "TRUMP": "official-trump", "UNI": "uniswap", "USDC": "usd-coin", "USDG": "global-dollar", "USDT": "tether",
+    "WIF": "dogwifcoin", "XRP": "ripple", "XTZ": "tezos", "YFI": "yearn-finance",
+}  # fmt: skip
+"""Alpaca's coins by the id CoinGecko gives them: a ticker alone names several coins."""
+_TICKERS = {coin: ticker for ticker, coin in COINS.items()}
+_EQUITY = re.compile(r"^[A-Z][A-Z0-9]*(?:\.[A-Z]{1,3})?$")
+
+
+def from_alpaca(symbol: str, asset_class: str | None = None) -> str | None:
+    """`BRK.B` → `us:BRK.B`, `BTC/USD` or, of a crypto position, `BTCUSD` → `crypto:bitcoin`, OCC → `opt:…`.
+
+    None for what is no instrument of ours: an unknown coin, or a pair that is not priced in US dollars.
+    """
+    if asset_class == "crypto" or "/" in symbol:
+        coin = symbol.removesuffix("/USD") if "/" in symbol else symbol.removesuffix("USD")
+        return f"crypto:{COINS[coin]}" if coin in COINS and coin != symbol else None
+    if asset_class in (None, "us_option") and (option := option_of(symbol)) is not None:
+        return option
+    return f"us:{symbol}" if asset_class != "us_option" and _EQUITY.match(symbol) else None
+
+
+def to_alpaca(instrument: str) -> str | None:
+    """The symbol that market data is asked by; None when Alpaca has none."""
+    namespace, _, symbol = instrument.partition(":")
+    match namespace:
+        case "us":
+            return symbol if _EQUITY.match(symbol) else None
+        case "crypto":
+            return f"{_TICKERS[symbol]}/USD" if symbol in _TICKERS else None
+        case "opt":
+            return occ_of(instrument)
+        case _:
+            return None
+
+
+def priced(instrument: str) -> str | None:
+    """The same for what is asked for day by day: an option has a bar only on days it trades, so none is expected."""
+    return None if instrument.startswith("opt:") else to_alpaca(instrument)
