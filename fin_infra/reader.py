@@ -10,6 +10,8 @@ from polars.io.plugins import register_io_source
 
 from fin_infra.datasets import dataset as schema_of
 from fin_infra.errors import UsageError
+from fin_infra.providers import PROVIDERS
+from fin_infra.settings import Settings
 from fin_infra.store import Query, Store, open_store
 from fin_infra.store.sql import read_dtypes
 
@@ -20,28 +22,34 @@ def read(
     tenant: str | None = None,
     connection: str | None = None,
     accounts: Sequence[str] | None = None,
+    instruments: Sequence[str] | None = None,
     since: date | None = None,
     until: date | None = None,
     as_of: datetime | None = None,
     history: bool = False,
+    all_providers: bool = False,
     store: Store | None = None,
 ) -> pl.LazyFrame:
     """Rows of a dataset in key order; columns, `head` and filters are pushed down to where the rows lie.
 
     `since` and `until` are inclusive days of the dataset's own date; rows without one are then left out. `as_of`
     gives the rows as they were known at that instant, `history` all versions with `known_from` and `known_to` (null:
-    still so). With `tenant` no row of another tenant is ever read. Nothing is read before `collect()`, and then one
-    consistent snapshot. Raises `UsageError` for an unknown dataset or a filter it does not have.
+    still so). Of prices there is one row a session: of each instrument one basis (raw before split_adjusted before
+    adjusted: bars of two bases do not join), of each session the provider that comes first in
+    `FIN_INFRA_PRICE_PROVIDERS`; `all_providers` and `history` give every row there is. With `tenant` no row of
+    another tenant is ever read. Nothing is read before `collect()`, and then one consistent snapshot. Raises
+    `UsageError` for an unknown dataset or a filter it does not have.
     """
     schema = schema_of(dataset)
     if as_of is not None and as_of.tzinfo is None:
         raise UsageError("as_of needs a zone: an instant without one could be any of 24 hours")
-    if isinstance(accounts, str):
-        raise UsageError(f"accounts is a list of ids: [{accounts!r}]")
+    for what, chosen in (("accounts", accounts), ("instruments", instruments)):
+        if isinstance(chosen, str):
+            raise UsageError(f"{what} is a list: [{chosen!r}]")
     for name, day in (("since", since), ("until", until)):
         if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
             raise UsageError(f"{name} is a day, a datetime.date: an instant or a text could mean another day")
-    query = Query(tenant, connection, accounts, since, until, as_of, history)
+    query = Query(tenant, connection, accounts, instruments, since, until, as_of, history)
     source = store or open_store()
     source.check(schema, query)
 
@@ -56,4 +64,16 @@ def read(
             found = part if predicate is None else part.filter(predicate)
             yield found if columns is None else found.select(columns)
 
-    return register_io_source(scan, schema=read_dtypes(schema, history=history), explain_name=dataset)
+    found = register_io_source(scan, schema=read_dtypes(schema, history=history), explain_name=dataset)
+    return found if dataset != "prices" or all_providers or history else _preferred(found)
+
+
+def _preferred(prices: pl.LazyFrame) -> pl.LazyFrame:
+    """One row per instrument and session."""
+    order = [*dict.fromkeys([*Settings.load().preferred_prices, *PROVIDERS])]
+    place = pl.col("provider").replace_strict(order, list(range(len(order))), default=len(order), return_dtype=pl.Int64)
+    basis, day = pl.col("basis").to_physical(), ("instrument", "session")
+    like_with_like = prices.filter(basis == basis.min().over("instrument"))
+    return like_with_like.filter(place == place.min().over(day)).filter(
+        pl.col("provider") == pl.col("provider").min().over(day)
+    )

@@ -74,9 +74,7 @@ class Settings(BaseSettings):
         2.0, ge=0.05, allow_inf_nan=False, description="how often the planner looks for due streams"
     )
     http_timeout: float = Field(30.0, gt=0, description="seconds to wait for a vendor's answer")
-    watchlist: str = Field(
-        "", description="instruments priced beside all that were ever held: us:SPY,us:QQQ"
-    )
+    watchlist: str = Field("", description="instruments priced beside all that were ever held: us:SPY,us:QQQ")
     price_providers: str = Field(
         "", description="whose prices read() prefers, best first: alpaca,alphavantage; default: the registry's order"
     )

@@ -52,12 +52,14 @@ def replay(
         put_json({key: said[key] for key in ("error_code", "outcome", "retry_after")})
         say(f"error: {error.message}")
         raise SystemExit(1) from None
-    for row in built.good.drop(PROVENANCE).iter_rows(named=True):
+    for row in built.good.drop(PROVENANCE, strict=False).iter_rows(named=True):
         put_json(row)
     import json
 
     for reject in built.rejects:
         say(json.dumps({"quarantined": reject.row, "reason": reject.reason}))
+    if built.announced:
+        say(json.dumps({"note": "the last answer announces a next page, which was not given"}))
     if built.rejects and built.good.is_empty():
         raise SystemExit(1)
 

@@ -6,7 +6,7 @@ from fin_infra.datasets.base import Dataset, instant, money, text
 class Holdings(Dataset):
     """Positions of investment accounts: one row per account and instrument, the whole account switched in one commit.
 
-    Plain cash is in `balances.cash`, never here. `market_value` = `quantity` × `multiplier` × `price`.
+    Plain cash is in `balances.cash`, never here. `market_value` = `quantity` * `multiplier` * `price`.
     """
 
     tenant_id = text("whose account it is", key=True)

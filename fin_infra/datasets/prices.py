@@ -29,17 +29,17 @@ class Prices(Dataset):
     run_id = text("the run that wrote this version of the row")
 
     @dy.rule()
-    def high_is_highest(cls) -> pl.Expr:  # noqa: N805
+    def high_is_highest(cls) -> pl.Expr:
         return pl.col("high") >= pl.max_horizontal("open", "close", "low")
 
     @dy.rule()
-    def low_is_lowest(cls) -> pl.Expr:  # noqa: N805
+    def low_is_lowest(cls) -> pl.Expr:
         return pl.col("low") <= pl.min_horizontal("open", "close")
 
     @dy.rule()
-    def close_is_not_zero(cls) -> pl.Expr:  # noqa: N805
+    def close_is_not_zero(cls) -> pl.Expr:
         return pl.col("close") != 0
 
     @dy.rule()
-    def volume_is_not_negative(cls) -> pl.Expr:  # noqa: N805
+    def volume_is_not_negative(cls) -> pl.Expr:
         return pl.col("volume") >= 0

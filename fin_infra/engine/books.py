@@ -13,7 +13,9 @@ from fin_infra.outcomes import Outcome
 from fin_infra.store import Applied, Counts, Records, Store
 
 Row = dict[str, Any]
-SETTLED_BY_A_GOOD_RUN = ("shrink_guard", "contract_broken", "defect")
+SETTLED_BY_A_GOOD_RUN = (
+    "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
+)  # fmt: skip
 
 
 def books(
@@ -83,6 +85,7 @@ def _account_states(run: Run, known: list[Row], base: Row, now: datetime) -> lis
         error = run.failed.get(vendor_id)
         for name in run.source.datasets:
             done = (name, vendor_id) in run.complete and error is None
+            fresh = done and vendor_id not in run.held_back
             if name == "accounts" or not (done or error):
                 continue
             before = by_key.get((account.account_id, name), {})
@@ -90,8 +93,8 @@ def _account_states(run: Run, known: list[Row], base: Row, now: datetime) -> lis
             rows.append(
                 {
                     **base, "account_id": account.account_id, "dataset": name,
-                    "state": "ok" if done else _state("park", code, None),
-                    "last_success_at": now if done else before.get("last_success_at"),
+                    "state": "ok" if fresh else "partial" if done else _state("park", code, None),
+                    "last_success_at": now if fresh else before.get("last_success_at"),
                     "newest_row": run.newest.get(vendor_id) or before.get("newest_row"), "error_code": code,
                 }
             )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,17 +12,45 @@ from typing import Any
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
-from fin_infra.datasets.base import Built, Dataset
+from fin_infra.datasets.base import Built, Dataset, Reject
+from fin_infra.datasets.holdings import Holdings
+from fin_infra.datasets.prices import Prices
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile
 from fin_infra.engine.run import Run
+from fin_infra.engine.series import judge, open_doubts, wants_of
 from fin_infra.engine.staging import Restored
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
-from fin_infra.providers.base import Account, Ask, Page, Source
-from fin_infra.store import Change, Store
+from fin_infra.providers.base import Account, Ask, Page, Source, Want
+from fin_infra.store import Change, Query, Store
 
 Place = dict[str, Any]
-"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids."""
+"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids; or
+`instruments`, each with its spot, see `series`."""
+
+WINDOWED = {"transactions": ("transaction_id", "booked_on"), "activities": ("activity_id", "traded_on")}
+"""Datasets that are read by windows: the column of a row's id, and of the day a window is cut by."""
+
+
+def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
+    """What a source per instrument is asked for: sessions of a series, or each instrument once."""
+    series, now = run.source.series, run.started_at
+    assert series is not None
+    held = store.instruments_held(run.connection.tenant_id)
+    run.instruments = sorted(set(run.ordered) if run.ordered is not None else {*listed, *held})
+    if run.source.kind != "series":
+        pairs = [(name, series.ticker(name)) for name in run.instruments]
+        return [Want(name, ticker, now.date(), now.date()) for name, ticker in pairs if ticker is not None]
+    bars = _bars(run, run.instruments, now.date() - series.history - timedelta(days=7), store, narrow=True)
+    return wants_of(series, run.instruments, bars, place.get("instruments", {}), now)
+
+
+def _bars(run: Run, instruments: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
+    """Raw bars of this vendor that the store holds."""
+    columns = ["instrument", "session", "state", "provider", "basis"] if narrow else None
+    parts = store.read(Prices, Query(instruments=instruments, since=since), columns)
+    mine = (pl.col("provider") == run.connection.provider) & (pl.col("basis") == "raw")
+    return pl.concat([part.filter(mine) for part in parts])
 
 
 def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
@@ -34,8 +62,13 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                 continue
             built = _built(run, ask, part[0], part[1], pages, store)
             if built is not None:
-                change = _change(run, feed.schema, part[1], built, ask, place, store)
+                if run.source.kind == "series":
+                    change = _series(run, built, pages[0].wants, place, store)
+                else:
+                    change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
+    if run.source.kind == "series":
+        _close_series(run, ask, place)
     return [
         Change(schema, pl.concat([c.rows for c in group]), [key for c in group for key in c.removed])
         for schema, group in changes.items()
@@ -78,16 +111,21 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
         run.account_failed(dataset, subject, known or FrameError(f"rows that cannot be built: {where(error)}"))
         run.complete.discard((dataset, subject))
         return None
-    for reject in built.rejects:
-        run.rejects += 1
-        row_id = str(reject.row.get("transaction_id") or reject.row.get("account_id") or "").strip()
-        run.doubts.append(
-            (dataset, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}"))
-        )
-        run.evidence.append((dataset, reject.reason, json.dumps(reject.row).encode()))
+    _set_aside(run, feed.schema, built.rejects)
     for twin in built.differing:
         run.doubts.append((dataset, Doubt("differing_twins", twin[-1], "came twice with different contents")))
     return replace(built, good=_renamed(built.good, run, store))
+
+
+def _set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
+    """Rows that cannot be used: a finding each, and the evidence."""
+    name = schema.dataset_name()
+    for reject in rejects:
+        run.rejects += 1
+        told = [reject.row.get(column) for column in schema.key() if column not in ("tenant_id", "account_id")]
+        row_id = " ".join(part.strip() for part in told or [reject.row.get("account_id")] if part and part.strip())
+        run.doubts.append((name, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}")))
+        run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
 
 
 def _renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:
@@ -105,31 +143,47 @@ def _change(
         return _window(run, schema, run.accounts[subject], built, ask, place, store)
     if schema is Accounts:
         return _accounts(run, built, place, store)
-    return _snapshot(run, schema, run.accounts[subject] if subject else None, built, store)
+    return _snapshot(run, schema, run.accounts.get(subject) if subject else None, built, place, store)
 
 
 def _window(
     run: Run, schema: type[Dataset], account: Account, built: Built, ask: Ask, place: Place, store: Store
 ) -> Change:
     """Upserts the window's rows; what vanished from it is matched, expired or removed. See `reconcile`."""
+    name = schema.dataset_name()
     since = ask.since.get(account.vendor_id)
     tenant = run.connection.tenant_id
+    row_id, day = WINDOWED[name]
     mine: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
-    held = store.rows(schema, mine if since is None else {**mine, "booked_on": (">=", since)})
+    held = store.rows(schema, mine if since is None else {**mine, day: (">=", since)})
     if since is not None:
-        held = pl.concat([held, store.rows(schema, {**mine, "booked_on": None})])
-    ids = [(reject.row.get("transaction_id") or "").strip() for reject in built.rejects]
+        held = pl.concat([held, store.rows(schema, {**mine, day: None})])
+    ids = [(reject.row.get(row_id) or "").strip() for reject in built.rejects]
     spot = place["accounts"].get(account.vendor_id, {})
+    held = _as_transactions(held, name)
     done = reconcile(
-        held, built.good, account=account.account_id, keep=frozenset(ids) if all(ids) else None,
+        held, _as_transactions(built.good, name), account=account.account_id, keep=frozenset(ids) if all(ids) else None,
         suspect=frozenset(spot.get("suspect", ())), judged_from=since and _later(since, run.source.margin),
     )  # fmt: skip
-    run.doubts += [(schema.dataset_name(), doubt) for doubt in done.doubts]
+    run.doubts += [(name, doubt) for doubt in done.doubts]
     place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)
-    return Change(schema, done.rows, [(tenant, account.account_id, gone) for gone in done.removed])
+    rows = done.rows if name == "transactions" else done.rows.rename({"transaction_id": row_id, "booked_on": day})
+    return Change(
+        schema, rows.select(list(schema.dtypes())), [(tenant, account.account_id, gone) for gone in done.removed]
+    )
+
+
+def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
+    """Rows with the columns that reconciling looks at; an activity is never pending."""
+    if dataset == "transactions":
+        return rows
+    row_id, day = WINDOWED[dataset]
+    return rows.rename({row_id: "transaction_id", day: "booked_on"}).with_columns(
+        status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
+    )
 
 
 def _spot(before: Place, held: pl.DataFrame, done: Reconciled, *, settled: bool) -> Place:
@@ -166,14 +220,57 @@ def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     return Change(Accounts, pl.concat([built.good, closed]))
 
 
-def _snapshot(run: Run, schema: type[Dataset], account: Account | None, built: Built, store: Store) -> Change:
-    """The whole set of one account: what it no longer holds leaves the table in the same commit."""
+def _snapshot(
+    run: Run, schema: type[Dataset], account: Account | None, built: Built, place: Place, store: Store
+) -> Change:
+    """The whole set of one account: what it no longer holds leaves the table in the same commit.
+
+    Holdings of which much is suddenly gone stay as they are, whole, until a second read says the same.
+    """
     if account is None or built.rejects:
         return Change(schema, built.good)
     where = {"tenant_id": run.connection.tenant_id, "account_id": account.account_id}
     came = set(built.good.select(schema.key()).rows())
     held = [tuple(row[name] for name in schema.key()) for row in store.records(schema, where)]
-    return Change(schema, built.good, [key for key in held if key not in came])
+    gone = [key for key in held if key not in came]
+    if schema is Holdings:
+        spot = place["accounts"].setdefault(account.vendor_id, {})
+        suspect, spot["suspect"] = spot.get("suspect"), sorted(key[-1] for key in gone)
+        if len(gone) > max(1, SHRINK_SHARE * len(held)) and suspect != spot["suspect"]:
+            detail = f"{len(gone)} of {len(held)} holdings are gone; nothing is changed until a second read agrees"
+            run.doubts.append((schema.dataset_name(), Doubt("shrink_guard", account.account_id, detail)))
+            run.held_back.add(account.vendor_id)
+            return Change(schema, built.good.clear())
+        del spot["suspect"]
+    return Change(schema, built.good, gone)
+
+
+def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: Store) -> Change:
+    """Bars of one answer, judged: see `series`. Nothing is ever removed."""
+    series = run.source.series
+    assert series is not None
+    spots = place.setdefault("instruments", {})
+    names = [want.instrument for want in wants]
+    held = _bars(run, names, min(want.first for want in wants), store)
+    done = judge(built, wants, held, spots, series, run.started_at)
+    _set_aside(run, Prices, done.strays)
+    run.doubts += [(Prices.dataset_name(), doubt) for doubt in done.doubts]
+    run.redo |= done.redo
+    for name, newest in done.rows.group_by("instrument").agg(pl.col("session").max()).iter_rows():
+        run.newest[name] = newest.isoformat()
+    return Change(Prices, done.rows)
+
+
+def _close_series(run: Run, ask: Ask, place: Place) -> None:
+    """What is remembered of instruments that failed or left, and what is still wrong with the others."""
+    spots = place.setdefault("instruments", {})
+    for name, error in run.failed.items():
+        if error.code == "unknown_symbol":
+            spots.setdefault(name, {})["refused"] = ask.at.date().isoformat()
+    if run.ordered is None:
+        for name in [name for name in spots if name not in run.instruments]:
+            del spots[name]
+    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, run.instruments)]
 
 
 def _value(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,8 +26,13 @@ class Order(BaseModel):
 class Context(Protocol):
     """What a job may do."""
 
-    async def sync(self, dataset: type[Dataset], connection: str) -> SyncReport:
-        """Syncs one stream of the connection and commits rows and cursor together."""
+    async def sync(
+        self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
+    ) -> SyncReport:
+        """Syncs one stream of the connection and commits rows and cursor together.
+
+        `instruments`: of prices, only these; default the watchlist and all that the tenant ever held.
+        """
         ...
 
 

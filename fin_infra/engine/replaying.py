@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from fin_infra.datasets.base import Built
+from fin_infra.engine.series import judged_alone
 from fin_infra.errors import UsageError
-from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply
+from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source
 from fin_infra.providers.transport import refusal
 
 
@@ -23,13 +24,21 @@ class Recorded:
     headers: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class Replayed(Built):
+    """Rows of the answers; `announced`: the last one says that there is a page behind it, which was not given."""
+
+    announced: bool = False
+
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CONTEXT_KEYS = ("status", "account_id", "account_kind", "currency", "instrument", "interval", "at", "from", "until")
 
 
-def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], context: Mapping[str, str]) -> Built:
+def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], context: Mapping[str, str]) -> Replayed:
     """Rows of recorded answers, which are pages of one, in order.
 
+    Bars are judged as they are in a sync: rows outside `from` and `until` or on days without a session are set aside.
     Raises the error an answer stands for, and `UsageError` when the context does not say what the frame needs.
     """
     source = provider.source(dataset)
@@ -46,14 +55,27 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
             raise error
         pages.append((feed.parse(reply.body), at))
     ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1])
-    return feed.frames(pages, ask, _account(feed, pages, context))
+    built = feed.frames(pages, ask, _account(source, feed, pages, context))
+    if source.series is not None and source.kind == "series":
+        built = judged_alone(built, source.series, _day(context, "from"), _day(context, "until"))
+    announced = bool(getattr(pages[-1][0], "next_page_token", None))
+    return Replayed(built.good, built.rejects, built.differing, announced)
 
 
-def _account(feed: Feed, pages: Sequence[tuple[Any, datetime]], context: Mapping[str, str]) -> Account | None:
+def _day(context: Mapping[str, str], key: str) -> date | None:
+    try:
+        return date.fromisoformat(context[key]) if key in context else None
+    except ValueError:
+        raise UsageError(f"context {key}={context[key]!r} is no day; write 2026-11-24") from None
+
+
+def _account(
+    source: Source, feed: Feed, pages: Sequence[tuple[Any, datetime]], context: Mapping[str, str]
+) -> Account | None:
     """Whose rows these are: from the context, else from the answer itself."""
-    if feed.schema.dataset_name() == "accounts":
+    if feed.schema.dataset_name() == "accounts" or "account_id" not in feed.schema.dtypes():
         return None
-    kind = context.get("account_kind")
+    kind = context.get("account_kind", source.account_kind)
     if kind is None:
         raise UsageError("the sign of amounts depends on the account: --context account_kind=depository or credit")
     account_id = context.get("account_id") or _named_account(pages) or "account"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -40,6 +40,17 @@ class Run:
     evidence: list[tuple[str, str, bytes]] = field(default_factory=list)  # dataset, reason, body
     newest: dict[str, str] = field(default_factory=dict)
     rejects: int = 0
+    ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
+    instruments: Sequence[str] = ()  # what a series is about
+    redo: frozenset[str] = frozenset()  # series to be read anew
+    held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
+
+    def instrument_failed(self, dataset: str, instrument: str, error: FinInfraError) -> None:
+        """This instrument alone. One that the vendor no longer lists is not described, which is no failure."""
+        if error.code == "not_found":
+            self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
+        else:
+            self.failed[instrument] = error
 
     def account_failed(self, dataset: str, vendor_id: str, error: FinInfraError) -> None:
         """This account alone; the others go on."""

@@ -6,8 +6,8 @@ vendor no longer serves is removed: a purge at the vendor must not become one he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ import polars as pl
 
 from fin_infra.calendars import Calendar, get_calendar
 from fin_infra.datasets.base import INSTANT, Built, Reject
-from fin_infra.datasets.prices import Prices
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.instruments import calendar_of
 from fin_infra.providers.base import Series, Want
@@ -34,7 +33,7 @@ VALUES = ("open", "high", "low", "close", "volume")
 def wants_of(
     series: Series, instruments: Sequence[str], held: pl.DataFrame, spots: Mapping[str, Spot], now: datetime
 ) -> list[Want]:
-    """What to ask for: per instrument the span from its first session that is not final yet, with the overlap before it.
+    """What to ask for: per instrument the span from its first session that is not final, with the overlap before.
 
     `held`: instrument, session and state of the bars in the store. An instrument the vendor has no ticker for, whose
     calendar is not known, or all of whose sessions are final, is not asked for.
@@ -114,6 +113,19 @@ def judge(
     return Judged(_settled(rows, held, asked), strays, doubts, redo)
 
 
+def judged_alone(built: Built, series: Series, first: date | None, last: date | None) -> Built:
+    """The rows of an answer, nothing held before. `first` and `last`: what was asked for, where that is known."""
+    spans = (
+        built.good.group_by("instrument", maintain_order=True)
+        .agg(first=pl.col("session").min(), last=pl.col("session").max())
+        .iter_rows()
+    )
+    wants = [Want(name, name, first or begin, last or end) for name, begin, end in spans if known_calendar(name)]
+    asked = sessions_of(wants, series)
+    rows, strays = _within(built.good, asked)
+    return Built(_settled(rows, rows.clear(), asked), (*built.rejects, *strays), built.differing)
+
+
 def sessions_of(wants: Sequence[Want], series: Series) -> pl.DataFrame:
     """Every session that is asked for: instrument, session, and the moment its bar is published."""
     parts = []
@@ -157,7 +169,7 @@ def _differs(names: Sequence[str] = VALUES) -> pl.Expr:
 
 
 def _rebased(rows: pl.DataFrame, held: pl.DataFrame) -> frozenset[str]:
-    """Instruments all of whose bars that were held before differ by one and the same ratio: a split, not a correction."""
+    """Instruments whose held bars all differ by one and the same ratio: a split, not a correction."""
     ratio = pl.col("close").cast(pl.Float64) / pl.col("close_held").cast(pl.Float64)
     spread = (
         _overlap(rows, held)
@@ -244,14 +256,3 @@ def open_doubts(spots: Mapping[str, Spot], instruments: Sequence[str]) -> list[D
 def _listed(days: Sequence[date]) -> str:
     shown = ", ".join(day.isoformat() for day in days[:5])
     return shown if len(days) <= 5 else f"{shown} and {len(days) - 5} more"
-
-
-@dataclass
-class Subjects:
-    """Which instruments a run is about. `only`: those an order names; else what is listed and what was ever held."""
-
-    only: Sequence[str] | None = None
-    listed: Sequence[str] = field(default_factory=tuple)
-
-    def universe(self, held: Callable[[], Sequence[str]]) -> list[str]:
-        return sorted(set(self.only) if self.only is not None else {*self.listed, *held()})

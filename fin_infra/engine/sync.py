@@ -20,13 +20,13 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
-from fin_infra.engine.changes import Place, changes_of, since_of
+from fin_infra.engine.changes import Place, changes_of, since_of, wanted
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.providers import resolve
-from fin_infra.providers.base import Account, Ask, Http, Provider, Source
+from fin_infra.providers.base import Account, Ask, Http, Provider, Source, Want
 from fin_infra.store import Batch, Cursor, Sealed, Store, Stream
 from fin_infra.store.base import Now
 
@@ -48,8 +48,9 @@ class Engine:
 
     def __init__(
         self, store: Store, connections: Connections, transports: Transports, *, now: Now, offload: Offload[Any],
-        on_page: Callable[[Stream, int], None] = lambda stream, pages: None,
+        on_page: Callable[[Stream, int], None] = lambda stream, pages: None, listed: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self._listed = listed
         self._store = store
         self._connections = connections
         self._transports = transports
@@ -59,9 +60,12 @@ class Engine:
         self._turns: WeakValueDictionary[Stream, asyncio.Lock] = WeakValueDictionary()
 
     async def sync(
-        self, dataset: str, connection_id: str, *, lane: str = "interactive", attempt: int = 1, dry_run: bool = False
-    ) -> SyncReport:
+        self, dataset: str, connection_id: str, *, lane: str = "interactive", attempt: int = 1, dry_run: bool = False,
+        instruments: Sequence[str] | None = None,
+    ) -> SyncReport:  # fmt: skip
         """Syncs the stream that feeds `dataset` of the connection. Raises `UsageError` when there is none.
+
+        `instruments`: of prices, only these; default the watchlist and all that the tenant ever held.
 
         Within one process the runs of a stream go one after the other; between processes the store's
         compare-and-set decides. `dry_run` asks and compares, and writes nothing.
@@ -72,22 +76,33 @@ class Engine:
         if source is None:
             raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
         async with self._turn(Stream(connection_id, source.lead)):
-            return await self._run(connection, provider, source, lane, attempt, dry_run)
+            run = self._new(connection, source, lane, attempt, instruments)
+            report = await self._run(run, provider, dry_run)
+            if (
+                run.redo and not dry_run
+            ):  # a series changed its basis: it is read anew at once, not at the next due time
+                run = self._new(connection, source, lane, attempt, instruments)
+                report = await self._run(run, provider, dry_run)
+            return report
 
     def _turn(self, stream: Stream) -> asyncio.Lock:
         return self._turns.setdefault(stream, asyncio.Lock())
 
-    async def _run(
-        self, connection: Connection, provider: Provider, source: Source, lane: str, attempt: int, dry_run: bool
-    ) -> SyncReport:
+    def _new(
+        self, connection: Connection, source: Source, lane: str, attempt: int, instruments: Sequence[str] | None = None
+    ) -> Run:
         stream, now = Stream(connection.connection_id, source.lead), self._now()
-        run = Run(connection, source, stream, f"run_{entropy.token_hex(8)}", lane, attempt, now, now)
+        run_id = f"run_{entropy.token_hex(8)}"
+        return Run(connection, source, stream, run_id, lane, attempt, now, now, ordered=instruments)
+
+    async def _run(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport:
+        connection = run.connection
         http: CountingHttp | None = None
         try:
             if connection.state != "active":
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
-            http = self._transports(provider, connection, self._connections.secrets(connection), lane)
+            http = self._transports(provider, connection, self._connections.secrets(connection), run.lane)
             return await self._attempt(run, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
@@ -105,10 +120,15 @@ class Engine:
                 return failed
             accounts = accounts or self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
+        wants: Sequence[Want] = ()
+        if run.source.series is not None:
+            if (failed := await self._learn_holdings(run, provider, dry_run)) is not None:
+                return failed
+            wants = await self._offload(lambda: wanted(run, place, self._store, self._listed))
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, cursor, self._store, self._connections.vault),
+            staging.restore(run, cursor, self._store, self._connections.vault), wants,
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -126,20 +146,35 @@ class Engine:
                 return None
             if dry_run:
                 raise UsageError(f"the accounts of {run.connection.connection_id} are not known: sync accounts first")
-            report = await self._run(run.connection, provider, source, run.lane, run.attempt, False)
+            report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
         return None if report.outcome in ("ok", "partial") or self._knows_accounts(run) else report
+
+    async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
+        """Whose holdings were never read has no instruments yet: they are read first. The report, if that failed."""
+        source = provider.source("holdings")
+        if source is None or run.ordered is not None or dry_run:
+            return None
+        stream = Stream(run.connection.connection_id, source.lead)
+        async with self._turn(stream):
+            if self._store.cursor(stream, run.connection.generation).body != "{}":
+                return None
+            report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
+        return None if report.outcome in ("ok", "partial") else report
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
         aliases = self._store.aliases(run.connection.connection_id, "account")
         try:
             async for page in run.source.fetch(http, ask):
-                vendor_id = page.account.vendor_id if page.account else None
+                vendor_id = page.subject
                 if page.account is not None and page.account.vendor_id not in run.accounts:
                     ours = aliases.get(page.account.vendor_id, page.account.account_id)
                     run.accounts[page.account.vendor_id] = replace(page.account, account_id=ours)
                 if page.error is not None:
-                    run.account_failed(page.dataset, str(vendor_id), page.error)
+                    if page.wants:
+                        run.instrument_failed(page.dataset, page.wants[0].instrument, page.error)
+                    else:
+                        run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:

@@ -152,6 +152,7 @@ class Source:
     overlap: timedelta = timedelta()  # window: how far behind the newest row each read begins
     margin: timedelta = timedelta()  # window: rows this near to its begin may have moved out of it, not away
     needs_accounts: bool = False
+    account_kind: str | None = None  # where all accounts are of one kind: a recorded answer need not be told
     series: Series | None = None  # series, and snapshots per instrument
 
     @property

@@ -165,8 +165,9 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
         wait = reset_after(reply.headers, reply.at)
     if row is not None:
         return error_of(
-            row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide
-        )
+            row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
+            word=word,
+        )  # fmt: skip
     match reply.status:
         case 429:
             return error_of("rate_limited", f"{said}; it is asked again after the wait", retry_after=wait)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from svc_infra.jobs import InMemoryScheduler, JobRegistry, JobResult
@@ -55,8 +55,9 @@ class Runtime:
         self.connections = Connections(self.store, open_vault(settings), now)
         self.http = HttpPool(settings, now=now, meter=meter, base_urls=base_urls, app=app)
         self.engine = Engine(
-            self.store, self.connections, self.http.transport, now=now, offload=offload, on_page=on_page
-        )
+            self.store, self.connections, self.http.transport, now=now, offload=offload, on_page=on_page,
+            listed=settings.watched,
+        )  # fmt: skip
         self._queue: SqlJobQueue | None = None
 
     async def __aenter__(self) -> Runtime:
@@ -160,8 +161,12 @@ class JobContext:
         self._lane = lane
         self._attempt = attempt
 
-    async def sync(self, dataset: type[Dataset], connection: str) -> SyncReport:
-        return await self._engine.sync(dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt)
+    async def sync(
+        self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
+    ) -> SyncReport:
+        return await self._engine.sync(
+            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
+        )
 
 
 def open_queue(settings: Settings, *, now: Now = utc_now, names: list[str] | None = None) -> SqlJobQueue:

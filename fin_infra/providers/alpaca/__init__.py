@@ -53,8 +53,9 @@ PROVIDER = Provider(
     secrets=(
         Field("key_id", "the API key's id; paper and live keys differ"),
         Field("secret_key", "the API key's secret"),
-        Field("environment", "where the key is valid: paper (default) or live", required=False,
-              choices=("paper", "live")),
+        Field(
+            "environment", "where the key is valid: paper (default) or live", required=False, choices=("paper", "live")
+        ),
     ),
     refusal_word=wire.refusal_word,
     refusals=(
@@ -76,12 +77,14 @@ PROVIDER = Provider(
                 Feed(Accounts, wire.account, frames.accounts),
                 Feed(Balances, wire.account, frames.balances),
             ),
+            account_kind="investment",
         ),
         Source(
             kind="snapshot",
             fetch=client.holdings,
             feeds=(Feed(Holdings, wire.positions, frames.holdings),),
             needs_accounts=True,
+            account_kind="investment",
         ),
         Source(
             kind="window",
@@ -90,6 +93,7 @@ PROVIDER = Provider(
             overlap=timedelta(days=30),  # asked by creation, dated by settlement: a fee is created the day after
             margin=timedelta(days=10),
             needs_accounts=True,
+            account_kind="investment",
         ),
         Source(
             kind="snapshot",

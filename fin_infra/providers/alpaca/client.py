@@ -121,7 +121,7 @@ def _path(want: Want) -> str:
 
 
 def _params(path: str, wants: Sequence[Want], token: str | None) -> dict[str, str]:
-    """`end` is the stamp of the last bar, inclusive: a later one could lie in the 15 minutes a free plan may not ask."""
+    """`end` is the last bar's stamp, inclusive: a later one may lie in the 15 minutes that a free plan may not ask."""
     stocks = path.startswith("/v2/stocks")
     params = {
         "symbols": ",".join(want.ticker for want in wants), "timeframe": "1Day", "limit": str(BARS_PAGE),

@@ -53,7 +53,9 @@ def accounts(pages: Sequence[tuple[wire.AlpacaAccount, datetime]], ask: Ask, _: 
     rows = [page for page, _ in pages]
     columns: Columns = {
         "account_id": [row.id for row in rows],
-        "mask": [row.account_number[-4:] if row.account_number and len(row.account_number) > 4 else None for row in rows],
+        "mask": [
+            row.account_number[-4:] if row.account_number and len(row.account_number) > 4 else None for row in rows
+        ],
         "status": [STATUSES.get(row.status, f"unknown: {row.status}") for row in rows],
         "currency": [row.currency for row in rows],
     }
@@ -100,8 +102,8 @@ def holdings(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, account
 def activities(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, account: Account | None) -> Built:
     """Trades and everything else that moved cash or positions, in the order of the answer; cancelled ones are left out.
 
-    A trade's `amount` is −quantity × price (× 100 for an option): its fees are rows of their own. `traded_on` of a
-    trade is its day in New York. Source: https://docs.alpaca.markets/reference/getaccountactivities-2
+    A trade's `amount` is minus quantity by price (by 100 for an option): its fees are rows of their own. `traded_on`
+    of a trade is its day in New York. Source: https://docs.alpaca.markets/reference/getaccountactivities-2
     """
     assert account is not None, "activities belong to an account"
     rows = [row for page, _ in pages for row in page if row.get("status") != "canceled"]

@@ -22,6 +22,10 @@ class AlpacaAccount(Wire):
     equity: str | None = None
     portfolio_value: str | None = None
 
+    @property
+    def account_id(self) -> str:
+        return self.id
+
 
 class Asset(Wire):
     id: str
@@ -61,7 +65,7 @@ def assets(body: bytes) -> list[Asset]:
 
 def positions(body: bytes) -> list[Row]:
     """`GET /v2/positions` (a list), or `GET /v2/positions/{symbol}` (one)."""
-    return _rows(body, "positions", ("asset_id", "symbol", "qty", "side"))
+    return _rows(body, "positions", ("asset_id", "symbol", "qty", "side", "cost_basis"))
 
 
 def activities(body: bytes) -> list[Row]:
