@@ -6,11 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROFILE ?= smoke
+BENCH := .venv-bench
+BENCH_READY := $(BENCH)/.ready
 COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel docs calendars lock mutants clean compose \
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -79,6 +81,15 @@ compose: $(READY)
 	@$(BIN)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@echo "compose file and workflows are as their specifications say"
 
+bench: $(READY) $(BENCH_READY) ## measure against budgets and peers, into bench/results.json; ONLY=sync for one group
+	@$(BIN)/python -m bench $(ONLY)
+
+# The peers have an environment of their own: their dependencies are none of ours.
+$(BENCH_READY): bench/requirements.lock $(READY)
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --compile-bytecode --require-hashes -r bench/requirements.lock
+	@touch $@
+
 docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
 
@@ -88,9 +99,10 @@ calendars: $(READY) ## compile the shipped sessions anew
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --extra calendars pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group bench --output-file bench/requirements.lock
 
 clean: ## remove what was made, not what was synced
-	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(BENCH) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 mutants: $(READY) ## break the code one line at a time and see that a test notices
 	@$(BIN)/python -m tests.mutants

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -11,25 +12,34 @@ import polars as pl
 from fin_infra.datasets.base import Dataset
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def encode(frame: pl.DataFrame, schema: type[Dataset]) -> list[tuple[Any, ...]]:
     """Rows of SQL values in the schema's column order. Equal rows encode equally: the diff compares these."""
-    return frame.select(_encoded(name, dtype) for name, dtype in schema.dtypes().items()).rows()
+    return frame.select(_encoding(schema)).rows()
+
+
+@cache
+def _encoding(schema: type[Dataset]) -> list[pl.Expr]:
+    return [_encoded(name, dtype) for name, dtype in schema.dtypes().items()]
 
 
 def encode_records(rows: Sequence[Mapping[str, Any]], schema: type[Dataset]) -> list[tuple[Any, ...]]:
     """Rows given as dictionaries, as `encode` would give them; a missing column is null."""
-    return [tuple(_plain(row.get(name)) for name in schema.dtypes()) for row in rows]
+    names = schema.dtypes()
+    return [tuple([_plain(row.get(name)) for name in names]) for row in rows]
 
 
 def _plain(value: Any) -> Any:
     match value:
+        case None | str():
+            return value
         case datetime():
             return micros(value)
         case bool():
             return int(value)
-        case None | str() | int():
+        case int():
             return value
         case _:
             raise TypeError(f"a record of bookkeeping holds text, numbers and instants, not {type(value).__name__}")
@@ -55,7 +65,7 @@ def _typed(value: Any, dtype: pl.DataType) -> Any:
 
 def micros(moment: datetime) -> int:
     """An instant as SQLite keeps it: microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // MICROSECOND
 
 
 def from_micros(value: int) -> datetime:
@@ -92,6 +102,7 @@ def decode(rows: Sequence[Sequence[Any]], dtypes: dict[str, pl.DataType]) -> pl.
     return frame.select(_decoded(name, dtype) for name, dtype in dtypes.items())
 
 
+@cache
 def _decoded(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     match dtype:
