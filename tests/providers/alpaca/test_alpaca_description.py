@@ -1,7 +1,7 @@
 """The simulator's requests, answers and refusals keep to the vendor's interface descriptions and recorded samples.
 
 The descriptions are read strictly: a property they do not know is a failure. Where a sample or the vendor's own prose
-says otherwise, `DEVIATIONS` says so, one by one.
+says otherwise, `_deviating` says so, one by one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from fin_infra.providers.alpaca.simulator import (
 VENDOR = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/alpaca"
 NOW = datetime(2026, 11, 24, 16, 30, tzinfo=UTC)  # a Tuesday, two hours into the session
 KEYS = {"APCA-API-KEY-ID": "PKSIM", "APCA-API-SECRET-KEY": "sim-secret"}
+FORMATS: Any = jsonschema.FormatChecker(["uuid", "date", "date-time"])
 PRICED = (
     "market_value", "unrealized_pl", "unrealized_plpc", "unrealized_intraday_pl", "unrealized_intraday_plpc",
     "current_price", "lastday_price", "change_today",
@@ -82,7 +83,7 @@ def _resolved(description: dict[str, Any], node: dict[str, Any]) -> dict[str, An
 
 def _check(description: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     whole = {**_strict(schema), "components": _strict(copy.deepcopy(description["components"]))}
-    jsonschema.validate(value, whole, format_checker=jsonschema.FormatChecker(["uuid", "date", "date-time"]))
+    jsonschema.validate(value, whole, format_checker=FORMATS)
 
 
 def check_request(host: str, template: str, params: dict[str, str]) -> None:
@@ -95,7 +96,7 @@ def check_request(host: str, template: str, params: dict[str, str]) -> None:
     assert {name for name, p in query.items() if p.get("required")} <= set(params)
     for name, text in params.items():
         schema = _resolved(description, query[name]["schema"])
-        value: Any = {"integer": lambda t: int(t), "array": lambda t: t.split(",")}.get(schema["type"], str)(text)
+        value = int(text) if schema["type"] == "integer" else text.split(",") if schema["type"] == "array" else text
         if schema.get("format") == "date-time" and len(text) == 10:
             schema = {**schema, "format": "date"}  # the prose: "or YYYY-MM-DD"
         _check(description, schema, value)
@@ -304,7 +305,12 @@ def _blanked(text: str) -> str:
     return "".join("0" if sign.isdigit() else sign for sign in text)
 
 
-def test_a_page_token_is_the_documented_one() -> None:
-    from fin_infra.providers.alpaca.simulator import _page_token
-
-    assert _page_token("AAPL", "2022-02-02T05:00:00Z") == _sample("fix_stocks_bars_single.json")["next_page_token"]
+async def test_bars_and_page_token_are_those_of_the_sample_to_the_digit(vendor: AlpacaSimulator) -> None:
+    sample = _sample("fix_stocks_bars_single.json")
+    for row in sample["bars"]["AAPL"]:
+        session = date.fromisoformat(row["t"][:10])
+        figures = {name: json.dumps(row[name]) for name in ("o", "h", "l", "c", "v", "n", "vw")}
+        vendor.set_bar("AAPL", session, **figures)
+    vendor.set_bar("AAPL", date(2022, 2, 3), "1", "1", "1", "1", "1")
+    params = {"symbols": "AAPL", "timeframe": "1Day", "start": "2022-02-01", "end": "2022-02-04", "limit": "2"}
+    assert (await ask(vendor, "/v2/stocks/bars", params)).json() == sample

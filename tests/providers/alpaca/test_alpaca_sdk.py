@@ -58,7 +58,7 @@ def decoded(
         else NonTradeActivity(account_id=account.id, **row)
         for row in rows
     ]
-    request = StockBarsRequest(symbol_or_symbols=symbols, timeframe=TimeFrame.Day, start=start, end=end)  # type: ignore[arg-type]
+    request = StockBarsRequest(symbol_or_symbols=symbols, timeframe=TimeFrame.Day, start=start, end=end)
     bars = StockHistoricalDataClient(*keys, url_override=data_url).get_stock_bars(request)
     assert isinstance(bars, BarSet)
     return Decoded(account, [p for p in positions if isinstance(p, Position)], made, bars.data)
@@ -153,7 +153,7 @@ def test_refusals_arrive_as_the_clients_errors(vendor: AlpacaSimulator, urls: tu
         TradingClient("AKLIVE", "wrong", url_override=urls[0]).get_account()
     assert (refused.value.status_code, refused.value.code) == (401, 40110000)
     bars = StockHistoricalDataClient(*KEYS, url_override=urls[1])
-    recent = StockBarsRequest(symbol_or_symbols="SPY", timeframe=TimeFrame.Day, end=NOW, feed=DataFeed.SIP)  # type: ignore[arg-type]
+    recent = StockBarsRequest(symbol_or_symbols="SPY", timeframe=TimeFrame.Day, end=NOW, feed=DataFeed.SIP)
     with pytest.raises(APIError) as refused:
         bars.get_stock_bars(recent)
     assert refused.value.status_code == 403
