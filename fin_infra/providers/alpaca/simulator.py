@@ -544,14 +544,14 @@ class AlpacaSimulator(Simulator):
         size = max(1, int(limit) // 3) if self.short_pages else int(limit)
         begin = _token_place(query.get("page_token"))
         found: dict[str, list[Digits]] = {}
-        count, at = 0, None
+        count, place = 0, ("", "")
         for symbol, stamp, bar in self._between(symbols, first, last, newest, zone, order):
             if begin and not _behind((symbol, stamp), begin, order):
                 continue
             if count == size:
-                return found, at
+                return found, _page_token(*place)
             found.setdefault(symbol, []).append(bar.text(stamp))
-            count, at = count + 1, _page_token(symbol, stamp)
+            count, place = count + 1, (symbol, stamp)
         return found, None
 
     def _between(

@@ -309,7 +309,7 @@ async def test_bars_and_page_token_are_those_of_the_sample_to_the_digit(vendor: 
     sample = _sample("fix_stocks_bars_single.json")
     for row in sample["bars"]["AAPL"]:
         session = date.fromisoformat(row["t"][:10])
-        figures = {name: json.dumps(row[name]) for name in ("o", "h", "l", "c", "v", "n", "vw")}
+        figures: Any = {name: json.dumps(row[name]) for name in ("o", "h", "l", "c", "v", "n", "vw")}
         vendor.set_bar("AAPL", session, **figures)
     vendor.set_bar("AAPL", date(2022, 2, 3), "1", "1", "1", "1", "1")
     params = {"symbols": "AAPL", "timeframe": "1Day", "start": "2022-02-01", "end": "2022-02-04", "limit": "2"}
