@@ -34,7 +34,7 @@ def read(
 
     rows = scan(
         dataset, tenant=tenant, connection=connection, accounts=account, instruments=instrument,
-        since=calendar_day(since, "--since"), until=calendar_day(until, "--until"), as_of=moment(as_of, "--as-of"), history=history,
-        all_providers=all_providers,
+        since=calendar_day(since, "--since"), until=calendar_day(until, "--until"),
+        as_of=moment(as_of, "--as-of"), history=history, all_providers=all_providers,
     )  # fmt: skip
     put_frame((rows if limit is None else rows.head(limit)).collect(), form)
