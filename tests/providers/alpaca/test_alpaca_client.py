@@ -13,7 +13,7 @@ import pytest
 
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
-from fin_infra.providers.alpaca.simulator import AlpacaSimulator, Fault, SimActivity
+from fin_infra.providers.alpaca.simulator import AlpacaSimulator, Fault, SimActivity, SimAsset
 from fin_infra.testing import serve
 from tests.providers.alpaca.market import CLOSED, KEY_ID, SECRET, Market, empty_account, filled, market_of
 
@@ -114,6 +114,67 @@ async def test_coins_are_asked_for_at_their_own_path_with_a_slash(market: Market
     assert not {"feed", "adjustment"} & set(asked)
     assert report.outcome == "ok"
     assert market.sessions("crypto:bitcoin") == [date(2026, 11, 14) + timedelta(days=n) for n in range(10)]
+
+
+async def test_t38_after_twelve_days_down_over_a_holiday_there_is_no_hole_and_no_weekend_row(market: Market) -> None:
+    await market.link()
+    market.clock.set(datetime(2026, 11, 19, 21, 30, tzinfo=UTC))
+    await market.sync("prices")
+    market.asked(BARS)
+    market.clock.set(datetime(2026, 12, 1, 21, 30, tzinfo=UTC))
+    report = await market.sync("prices")
+    assert (report.outcome, len(market.asked(BARS))) == ("ok", 1)
+    for symbol in SYMBOLS:
+        assert market.sessions(f"us:{symbol}") == list(market.broker.bars(symbol))
+    newest = market.sessions("us:KO")[-8:]
+    assert [day.isoformat()[5:] for day in newest] == [
+        "11-19", "11-20", "11-23", "11-24", "11-25", "11-27", "11-30", "12-01",
+    ]  # fmt: skip
+    assert [finding for finding in market.findings("prices") if finding[2] == "open"] == []
+
+
+async def test_many_instruments_are_asked_for_a_hundred_at_a_time(market: Market) -> None:
+    names = [f"X{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(250)]
+    for name in names:
+        market.broker.set_bar(name, date(2026, 11, 24), "1", "2", "1", "1.5", "10")
+    await market.link()
+    report = await market.sync("prices", instruments=[f"us:{name}" for name in names])
+    assert [len(query(request)["symbols"].split(",")) for request in market.asked(BARS)] == [100, 100, 50]
+    assert (report.outcome, report.total.inserted) == ("ok", 250)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "kind"),
+    [
+        (refused("/v1beta3/crypto", 503), "vendor_unavailable", "retry"),
+        (refused("/v1beta3/crypto", 403, "crypto is not for you"), "permission_denied", "park"),
+        (Fault("garbage", on="/v1beta3/crypto"), "contract_broken", "quarantine"),
+    ],
+)
+async def test_t23_a_group_that_is_refused_stops_no_other(market: Market, fault: Fault, code: str, kind: str) -> None:
+    """Coins are asked for first: without them being answered, shares still are."""
+    market.broker.set_bar("BTC/USD", date(2026, 11, 20), "1", "2", "1", "1.5", "10")
+    market.watch("crypto:bitcoin")
+    await market.link()
+    market.broker.fail_next(fault)
+    report = await market.sync("prices")
+    assert (report.outcome, report.error_code, report.follow_up.kind) == ("partial", code, kind)
+    assert market.sessions("us:KO")[-1] == date(2026, 11, 24)
+    assert market.sessions("crypto:bitcoin") == []
+    market.clock.advance(timedelta(hours=1))
+    report = await market.sync("prices")
+    assert report.outcome == "ok"
+    assert market.sessions("crypto:bitcoin") == [date(2026, 11, 20)]
+
+
+@pytest.mark.parametrize("fault", [refused("/v1beta3/crypto", 429), refused("/v1beta3/crypto", 403, "forbidden.")])
+async def test_what_concerns_all_groups_ends_the_asking(market: Market, fault: Fault) -> None:
+    market.watch("crypto:bitcoin")
+    await market.link()
+    market.broker.fail_next(fault)
+    report = await market.sync("prices")
+    assert report.error_code in ("rate_limited", "auth_invalid")
+    assert market.asked(BARS) == []
 
 
 # -- symbols that are refused ------------------------------------------------------------------------------------------
@@ -430,10 +491,12 @@ def test_without_any_setting_the_addresses_are_the_vendors() -> None:
 
 
 async def test_instruments_are_described_one_by_one_and_an_unknown_one_is_a_finding(market: Market) -> None:
-    market.watch("us:GONE", "us:SPY")
+    market.broker.add_asset(SimAsset("BTC/USD", "Bitcoin / US Dollar", "crypto", "CRYPTO"))
+    market.watch("us:GONE", "us:SPY", "crypto:bitcoin")
     await market.link()
     report = await market.sync("instruments")
-    assert {row["instrument"] for row in market.rows("instruments")} == {*(f"us:{s}" for s in SYMBOLS), "us:SPY"}
+    described = {row["instrument"] for row in market.rows("instruments")}
+    assert described == {*(f"us:{s}" for s in SYMBOLS), "us:SPY", "crypto:bitcoin"}
     assert ("unresolved_instrument", "us:GONE", "open") in market.findings("instruments")
     assert (report.outcome, report.error_code) == ("ok", None)
     assert "/v2/assets/BRK.B" in market.broker.requests
