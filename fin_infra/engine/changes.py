@@ -228,14 +228,17 @@ def _snapshot(
 ) -> Change:
     """The whole set of one account: what it no longer holds leaves the table in the same commit.
 
-    Holdings of which much is suddenly gone stay as they are, whole, until a second read says the same.
+    Holdings of which much is suddenly gone stay as they are, whole, until a second read says the same. A row that came
+    and cannot be used stays as it was; one that does not even say what it is about could be any: then nothing leaves.
     """
-    if account is None or built.rejects:
+    *_, subject = schema.key()
+    unusable = {(reject.row.get(subject) or "").strip() for reject in built.rejects}
+    if account is None or "" in unusable:
         return Change(schema, built.good)
     where = {"tenant_id": run.connection.tenant_id, "account_id": account.account_id}
     came = set(built.good.select(schema.key()).rows())
     held = [tuple(row[name] for name in schema.key()) for row in store.records(schema, where)]
-    gone = [key for key in held if key not in came]
+    gone = [key for key in held if key not in came and key[-1] not in unusable]
     if schema is Holdings:
         spot = place["accounts"].setdefault(account.vendor_id, {})
         suspect, spot["suspect"] = spot.get("suspect"), sorted(key[-1] for key in gone)

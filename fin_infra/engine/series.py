@@ -23,7 +23,7 @@ Spot = dict[str, Any]
 """What is remembered of one instrument. `head`: nothing is before this session; `heading`: [that session, when it was
 first seen so]; `nothing`: there never was a bar. `absent`: session → when its bar was first missed, "" once a later
 read missed it too. `refused`: the day the vendor refused its symbol. `redo`: its basis changed and the whole series is
-read anew until a read changes nothing; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
+read anew until all of it is final; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
 keep an older basis."""
 
 SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication is enough
@@ -117,25 +117,22 @@ def judge(
     rows, strays = _within(built.good, asked)
     anew = {want.instrument for want in wants if spots.get(want.instrument, {}).get("redo")}
     redo = _rebased(rows, held) - anew
-    doubts = [
-        Doubt("rebased", name, "final bars changed as far back as was read: the whole series is read anew")
-        for name in sorted(redo)
-    ]
+    doubts: list[Doubt] = []
     short = {name for name in sorted(anew) if not _replaces(spots[name], name, rows, held, doubts)}
-    rows = rows.filter(~pl.col("instrument").is_in([*redo, *short]))
-    changed = set(_overlap(rows, held).filter(_differs())["instrument"])
-    doubts += _restated(rows, held)
+    rows = _settled(rows.filter(~pl.col("instrument").is_in([*redo, *short])), held, asked)
+    doubts += [doubt for doubt in _restated(rows, held) if doubt.subject not in anew]
+    unsettled = set(_overlap(rows, held).filter(pl.col("state") != "final")["instrument"])
     for want in wants:
         if want.instrument not in redo | short:
             spot = spots.setdefault(want.instrument, {})
-            if want.instrument not in changed:
+            if want.instrument not in unsettled:
                 spot.pop("redo", None)
                 spot.pop("lost", None)
             spot.pop("refused", None)
             _note_missing(spot, want, asked, rows, held, now)
     for name in redo:
         spots.setdefault(name, {})["redo"] = True
-    return Judged(_settled(rows, held, asked), strays, doubts, redo)
+    return Judged(rows, strays, doubts, redo)
 
 
 def _replaces(spot: Spot, name: str, rows: pl.DataFrame, held: pl.DataFrame, doubts: list[Doubt]) -> bool:
@@ -305,6 +302,9 @@ def open_doubts(spots: Mapping[str, Spot], instruments: Sequence[str]) -> list[D
         if spot.get("absent"):
             days = [date.fromisoformat(day) for day in spot["absent"]]
             doubts.append(Doubt("missing_sessions", name, f"the vendor has no bar for: {_listed(days)}"))
+        if "redo" in spot:
+            detail = "final bars changed as far back as was read: the whole series is read anew, until a read agrees"
+            doubts.append(Doubt("rebased", name, detail))
         if "older" in spot:
             count, last = spot["older"]
             detail = f"{count} bars up to {last} keep an older basis: the vendor no longer serves them"
