@@ -152,12 +152,14 @@ class Engine:
     async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
         """Whose holdings were never read has no instruments yet: they are read first. The report, if that failed."""
         source = provider.source("holdings")
-        if source is None or run.ordered is not None or dry_run:
+        if source is None or run.ordered is not None:
             return None
         stream = Stream(run.connection.connection_id, source.lead)
         async with self._turn(stream):
             if self._store.cursor(stream, run.connection.generation).body != "{}":
                 return None
+            if dry_run:
+                raise UsageError(f"the holdings of {run.connection.connection_id} are not known: sync holdings first")
             report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
         return None if report.outcome in ("ok", "partial") else report
 
@@ -179,6 +181,7 @@ class Engine:
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
+                    run.answered |= {want.instrument for want in page.wants}
                 elif not dry_run:
                     staging.stage(run, page, self._connections.vault)
                     if staging.due(run, self._now()):
