@@ -62,7 +62,7 @@ def wants_of(
             first = earlier[-series.overlap :][0] if earlier and series.overlap else missing[0]
             # what may still come is looked for along the way, all such instruments over the same days: in one call
             late = expected[-1] - MAY_COME_LATE
-            if any(day >= late for day in _gone(spot)):
+            if any(day >= late for day in _gone(spot)) or spot.get("head", "") > late.isoformat():
                 first = min(first, late)
             wants.append(Want(instrument, ticker, first, expected[-1]))
     return wants
@@ -270,8 +270,8 @@ def _note_missing(
     earliest = min(came | before, default=want.last + timedelta(days=1))
     lead = [day for day in missing if day < earliest]
     heading = spot.pop("heading", None)
-    if came and spot.pop("nothing", False):  # a vendor that had nothing may have had a bad day: it is asked for all
-        spot.pop("head", None)
+    if came and (spot.pop("nothing", False) or min(came).isoformat() < spot.get("head", "")):
+        spot.pop("head", None)  # it had a bad day, or is still filling up: it is asked for all
     if lead:
         begin, seen = min(heading[0] if heading else "9999", earliest.isoformat()), heading[1] if heading else at
         if long_ago(seen):
