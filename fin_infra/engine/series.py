@@ -30,7 +30,6 @@ SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication 
 READS_APART = timedelta(minutes=15)
 MISSED_APART = timedelta(hours=20)  # two days, whatever the zone; daily runs are never nearer, early closes or not
 MAY_COME_LATE = timedelta(days=28)
-SAME = 1e-3  # what two closes of one basis may differ by
 REFUSED_FOR = timedelta(days=7)
 VALUES = ("open", "high", "low", "close", "volume")
 
@@ -217,9 +216,8 @@ def _rebased(rows: pl.DataFrame, held: pl.DataFrame) -> frozenset[str]:
     So it is when the vendor adjusts for a split, at once or some days later. No ratio is looked for: rounding blurs it,
     and bars after the split do not have it. One correction that happens to be the oldest costs one more read.
     """
-    ratio = pl.col("close").cast(pl.Float64) / pl.col("close_held").cast(pl.Float64)
     oldest = _overlap(rows, held).sort("session").group_by("instrument").first()
-    changed = oldest.filter((pl.col("state_held") == "final") & ((ratio - 1).abs() > SAME))
+    changed = oldest.filter((pl.col("state_held") == "final") & _differs(("close",)))
     return frozenset(changed["instrument"])
 
 
