@@ -99,6 +99,19 @@ async def test_t25_a_limit_on_market_data_is_a_wait_with_a_time_and_holds_up_not
     assert market.held() == market.served()
 
 
+async def test_t23_positions_that_are_refused_do_not_keep_prices_from_what_is_watched(market: BrokerWorld) -> None:
+    market.settings = market.settings.model_copy(update={"watchlist": "us:SPY"})
+    market.has_bars("SPY", "AAPL")
+    await market.link("AAPL")
+    market.broker.fail_next(Fault("refuse", times=2, on="/v2/positions", status=403))
+    reports = {r.dataset: r for r in await market.work_after("2026-11-24")}
+    assert (reports["holdings"].outcome, reports["holdings"].error_code) == ("park", "permission_denied")
+    assert reports["prices"].outcome == "ok"
+    assert market.held("SPY") == market.served("SPY")
+    await market.work_after("2026-11-25")
+    assert market.held("AAPL") == market.served("AAPL", first=min(market.held("AAPL")))
+
+
 async def test_t28_holdings_and_prices_commit_although_the_history_of_activities_is_limited(
     market: BrokerWorld,
 ) -> None:

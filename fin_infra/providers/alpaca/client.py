@@ -106,6 +106,7 @@ async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
 async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[Page]:
     """The pages of one group. A symbol that is refused is left out, said, and the others asked again."""
     token: str | None = None
+    been: set[str] = set()
     for _ in range(MOST_PAGES):
         try:
             reply = await http.get(path, _params(path, wants, token), host="data")
@@ -119,9 +120,10 @@ async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[P
                 return
             continue
         page = wire.bars(reply.body)
-        if page.next_page_token is not None and page.next_page_token == token:
-            raise WireError("a page that leads to itself: what is behind it cannot be asked for", evidence=reply.body)
         token = page.next_page_token
+        if token in been:
+            raise WireError("a page that leads back: what is behind it cannot be asked for", evidence=reply.body)
+        been |= {token} if token else set()
         yield Page("prices", reply, position=token, value=page, wants=wants)
         if token is None:
             return
