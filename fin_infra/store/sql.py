@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, or_, select, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, insert, null, select, union, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
@@ -50,6 +51,7 @@ class SqlStore:
     def __init__(self, engine: Engine, url: str, now: Now) -> None:
         self.url = url
         self._engine = engine
+        self._writer = engine.execution_options(begin="IMMEDIATE")
         self._now = now
         self._statements: dict[str, Statements] = {}
 
@@ -57,7 +59,7 @@ class SqlStore:
 
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:
-        with rim(self.url), self._engine.execution_options(begin="IMMEDIATE").begin() as sql:
+        with rim(self.url), self._writer.begin() as sql:
             yield sql
 
     @contextmanager
@@ -90,13 +92,11 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
-            staged = tables.STAGED_PAGES
-            sql.execute(
-                delete(staged).where(
-                    staged.c.connection_id == stream.connection_id,
-                    staged.c.dataset == stream.dataset,
-                    or_(staged.c.generation != expect.generation, staged.c.subject.not_in(list(batch.unfinished))),
-                )
+            marks = ", ".join("?" * len(batch.unfinished))
+            sql.exec_driver_sql(
+                "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ? "
+                f"AND (generation <> ? OR subject NOT IN ({marks}))",
+                (*stream, expect.generation, *batch.unfinished),
             )
         return applied
 
@@ -104,32 +104,21 @@ class SqlStore:
         self, sql: SqlConnection, stream: Stream, expect: Cursor, applied: Applied, body: str, run_id: str | None
     ) -> None:
         """Compare-and-set, before anything else: who comes second writes nothing."""
-        generation = sql.scalar(
-            select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == stream.connection_id)
-        )
         done = 0
-        if generation == expect.generation:
-            values = {"generation": expect.generation, "body": body, "run_id": run_id}
-            cursors = tables.CURSORS
+        if _generation(sql, stream.connection_id) == expect.generation:
             if applied.version == 0:
-                taken: Insert | Update = insert(cursors).from_select(
-                    ["connection_id", "dataset", "version", *values],
-                    select(literal(stream.connection_id), literal(stream.dataset), literal(1),
-                           *(literal(v) for v in values.values()))
-                    .where(~select(cursors.c.version).where(
-                        cursors.c.connection_id == stream.connection_id, cursors.c.dataset == stream.dataset).exists()),
-                )  # fmt: skip
-            else:
-                taken = (
-                    cursors.update()
-                    .where(
-                        cursors.c.connection_id == stream.connection_id,
-                        cursors.c.dataset == stream.dataset,
-                        cursors.c.version == applied.version,
-                    )
-                    .values(version=applied.version + 1, **values)
+                taken = sql.exec_driver_sql(
+                    "INSERT INTO cursors (version, generation, body, run_id, connection_id, dataset) "
+                    "VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (expect.generation, body, run_id, *stream),
                 )
-            done = sql.execute(taken).rowcount
+            else:
+                taken = sql.exec_driver_sql(
+                    "UPDATE cursors SET version = version + 1, generation = ?, body = ?, run_id = ? "
+                    "WHERE connection_id = ? AND dataset = ? AND version = ?",
+                    (expect.generation, body, run_id, *stream, applied.version),
+                )
+            done = taken.rowcount
         if done != 1:
             raise StaleCursor(
                 f"{stream} was committed by another run, or its connection was relinked or removed meanwhile: "
@@ -179,13 +168,11 @@ class SqlStore:
         name = schema.dataset_name()
         tenant = next(iter(itertools.chain(*keys)))[0] if schema.key()[0] == "tenant_id" else ""
         inserted, updated, removed = (json.dumps(part, separators=(",", ":")) for part in keys)
-        sql.execute(
-            insert(tables.CHANGES),
-            {
-                "changed_at": now, "dataset": name, "tenant_id": tenant, "connection_id": stream.connection_id,
-                "run_id": run_id, "inserted": inserted, "updated": updated, "removed": removed,
-            },
-        )  # fmt: skip
+        sql.exec_driver_sql(
+            "INSERT INTO changes (changed_at, dataset, tenant_id, connection_id, run_id, inserted, updated, removed) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
+        )
 
     def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
         for book in books:
@@ -217,10 +204,7 @@ class SqlStore:
         self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
     ) -> None:
         with self.writing() as sql:
-            known = sql.scalar(
-                select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == connection_id)
-            )
-            if known is None:  # erased meanwhile: nothing of it may come back
+            if _generation(sql, connection_id) is None:  # erased meanwhile: nothing of it may come back
                 return
             self._keep_books(sql, books)
             self._quarantine(sql, connection_id, run_id, quarantined)
@@ -236,16 +220,15 @@ class SqlStore:
     def cursor(self, stream: Stream, generation: int) -> Cursor:
         """The stream's cursor; its body starts anew when the credential is of another generation."""
         with self.reading() as sql:
-            row = sql.execute(
-                select(tables.CURSORS).where(
-                    tables.CURSORS.c.connection_id == stream.connection_id, tables.CURSORS.c.dataset == stream.dataset
-                )
+            row = sql.exec_driver_sql(
+                "SELECT version, generation, body, run_id FROM cursors WHERE connection_id = ? AND dataset = ?",
+                tuple(stream),
             ).one_or_none()
         if row is None:
             return Cursor(generation=generation)
         if row.generation != generation:
             return Cursor(row.version, generation)
-        return Cursor(row.version, generation, row.body, row.run_id)
+        return Cursor(*row)
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
         return decode(self._found(schema, where), schema.dtypes())
@@ -255,10 +238,10 @@ class SqlStore:
         return [decode_record(row, dtypes) for row in self._found(schema, where)]
 
     def _found(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        table = tables.TABLES[schema.dataset_name()]
-        conditions = [_condition(table.c[name], value) for name, value in where.items()]
+        wanted = [(name, *_comparison(value)) for name, value in where.items()]
+        text = _lookup(schema, tuple((name, comparison) for name, comparison, _ in wanted))
         with self.reading() as sql:
-            found = sql.execute(select(*(table.c[name] for name in schema.dtypes())).where(*conditions))
+            found = sql.exec_driver_sql(text, tuple(value for *_, value in wanted if value is not None))
             return [tuple(row) for row in found]
 
     def read(
@@ -312,25 +295,17 @@ class SqlStore:
             for page in pages
         ]  # fmt: skip
         with self.writing() as sql:
-            known = sql.scalar(
-                select(tables.CONNECTIONS.c.generation).where(
-                    tables.CONNECTIONS.c.connection_id == stream.connection_id
-                )
-            )
-            if known == generation and rows:  # else erased or relinked meanwhile: nothing of it may come back
+            if (
+                _generation(sql, stream.connection_id) == generation and rows
+            ):  # else erased or relinked meanwhile: nothing of it may come back
                 sql.execute(insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"), rows)
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
-        staged = tables.STAGED_PAGES
         with self.reading() as sql:
-            found = sql.execute(
-                select(staged)
-                .where(
-                    staged.c.connection_id == stream.connection_id,
-                    staged.c.dataset == stream.dataset,
-                    staged.c.generation == generation,
-                )
-                .order_by(staged.c.subject, staged.c.n)
+            found = sql.exec_driver_sql(
+                "SELECT subject, n, position, status, body, staged_at FROM staged_pages "
+                "WHERE connection_id = ? AND dataset = ? AND generation = ? ORDER BY subject, n",
+                (*stream, generation),
             ).fetchall()
         return [
             StagedPage(row.subject, row.n, row.position, row.status, row.body, from_micros(row.staged_at))
@@ -346,14 +321,11 @@ class SqlStore:
             return sorted(sql.scalars(union(*parts)))
 
     def aliases(self, connection_id: str, kind: str) -> dict[str, str]:
-        aliases = tables.ALIASES
         with self.reading() as sql:
-            found = sql.execute(
-                select(aliases.c.vendor_id, aliases.c.id).where(
-                    aliases.c.connection_id == connection_id, aliases.c.kind == kind
-                )
+            found = sql.exec_driver_sql(
+                "SELECT vendor_id, id FROM aliases WHERE connection_id = ? AND kind = ?", (connection_id, kind)
             )
-            return {row.vendor_id: row.id for row in found}
+            return dict(map(tuple, found))
 
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
@@ -434,11 +406,28 @@ def _since(now: int, old: tuple[Any, ...] | None) -> int:
     return now if old is None else max(now, old[-1] + 1)
 
 
-def _condition(column: Any, value: Any) -> Any:
-    if isinstance(value, tuple):
-        op, operand = value
-        return column.op(op)(_stored(operand))
-    return column == _stored(value)
+def _generation(sql: SqlConnection, connection_id: str) -> int | None:
+    """Of the connection's credential; None when it was erased."""
+    text = "SELECT generation FROM connections WHERE connection_id = ?"
+    found: int | None = sql.exec_driver_sql(text, (connection_id,)).scalar()
+    return found
+
+
+def _comparison(value: Any) -> tuple[str, Any]:
+    """Operator and value as the database has them; of nothing only whether a column is null can be asked."""
+    if value is None:
+        return "IS NULL", None
+    operator, operand = value if isinstance(value, tuple) else ("=", value)
+    return f"{operator} ?", _stored(operand)
+
+
+@cache
+def _lookup(schema: type[Dataset], conditions: tuple[tuple[str, str], ...]) -> str:
+    """The query for current rows, as text: building it anew costs more than running it."""
+    table = tables.TABLES[schema.dataset_name()]
+    columns = ", ".join(f'"{name}"' for name in schema.dtypes())
+    where = " AND ".join(f'"{table.c[name].name}" {comparison}' for name, comparison in conditions)
+    return f"SELECT {columns} FROM {table.name} WHERE {where or 'TRUE'}"
 
 
 def _stored(value: Any) -> Any:
