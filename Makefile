@@ -5,15 +5,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PROFILE ?= smoke
 BENCH := .venv-bench
 BENCH_READY := $(BENCH)/.ready
+COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants clean
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants clean compose \
+	accept accept-native up wait seed down
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make .venv with everything in the lock
 
@@ -32,7 +35,30 @@ demo: $(READY) ## the main job on a simulated bank: no key, no server
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest
 
-check: $(READY) lint types layers wheel ## everything that reads the code without running it
+# Needs docker. The stack is taken down whatever happens, an interrupt too; the logs are searched for the seed's secrets.
+accept: ## the acceptance stack in containers (PROFILE=smoke)
+	@command -v docker >/dev/null || { echo "error: there is no docker here; make accept-native needs none"; exit 2; }
+	@trap 'exit 130' INT TERM; trap '$(MAKE) --no-print-directory down' EXIT; \
+	$(MAKE) --no-print-directory up wait && $(COMPOSE) run --rm tester || { $(COMPOSE) logs --no-color --tail 40; exit 1; }; \
+	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 \
+	|| { echo "error: the logs above hold a secret"; exit 1; }
+
+up:
+	@$(COMPOSE) up --detach --build
+
+wait:
+	@$(COMPOSE) up --detach --no-recreate --wait --wait-timeout 180
+
+seed:
+	@$(COMPOSE) run --rm tester python -m tests.acceptance.seed
+
+down:
+	@$(COMPOSE) --profile tester down --volumes --remove-orphans --timeout 30
+
+accept-native: $(READY) ## the same stack as processes of this machine (PROFILE=smoke)
+	@$(BIN)/python -m tests.acceptance.stack $(PROFILE)
+
+check: $(READY) lint types layers wheel compose ## everything that reads the code without running it
 
 lint: $(READY)
 	@$(BIN)/ruff format --check .
@@ -47,6 +73,13 @@ layers: $(READY)
 wheel: $(READY)
 	@rm -rf dist && $(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/check-wheel-contents dist
+
+# A linter of shell scripts that happens to be on this machine is left out: the answer is the same everywhere.
+compose: $(READY)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.test.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	@echo "compose file and workflows are as their specifications say"
 
 bench: $(READY) $(BENCH_READY) ## measure against budgets and peers, into bench/results.json; ONLY=sync for one group
 	@$(BIN)/python -m bench $(ONLY)

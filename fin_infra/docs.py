@@ -18,6 +18,7 @@ import typer.main
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from fin_infra.calendars import calendar_names
 from fin_infra.cli import app
 from fin_infra.cli.output import put, say
 from fin_infra.datasets import DATASETS, SYNCED, dataset
@@ -47,6 +48,8 @@ OUTCOMES = {
 }
 
 SCHEDULE_EXAMPLE = """\
+calendars:
+  us: {mic: XNYS}
 schedules:
   banks: {job: sync_transactions, every: 6h, jitter: 30m}
   one-customer:
@@ -55,6 +58,8 @@ schedules:
     lane: interactive
     providers: [teller]
     tenants: [ada]
+  after-new-york: {job: sync_accounts, calendar: us, at: close, offset: +30m}
+  evenings: {job: sync_accounts, at: "18:15", tz: Europe/Berlin}
 """
 
 
@@ -229,35 +234,60 @@ def _plain(record: tuple[str, str]) -> tuple[str, str]:
 def schedules_page() -> str:
     rows = [
         (
-            f"`{name}`", _schedule_type(field), "required" if field.is_required() else _default(field.default or None),
-            field.description or "",
+            f"`{name}`", _schedule_type(name, field),
+            "required" if field.is_required() else _default(field.default or None), field.description or "",
         )
         for name, field in Rule.model_fields.items()
     ]  # fmt: skip
     return _page(
         "# Schedules",
-        "A project's `schedules/*.yaml` say when jobs run. Each file has the one section `schedules`: a name, and the "
-        "fields below. A name, a field or a value that is not known stops the start, with file, line and the allowed "
-        "values; `fin-infra schedules check` says the same without starting.",
+        "A project's `schedules/*.yaml` say when jobs run. Each file has the section `schedules`: a name, and the "
+        "fields below; and, where one of them needs it, the section `calendars`. A name, a field or a value that is "
+        "not known stops the start, with file, line and the allowed values; `fin-infra schedules check` says the same "
+        "without starting.",
         _table(("field", "type", "default", "meaning"), rows),
-        "A duration is one or more numbers with a unit: `90s`, `30m`, `6h`, `1d`, `1h30m`. `every` must be longer than "
-        "nothing, `jitter` not longer than `every`. Due times are whole multiples of `every` since 1970 in UTC, plus "
-        "the stream's own share of `jitter`.",
+        "A schedule has exactly one of `every` and `at`. A duration is one or more numbers with a unit: `90s`, `30m`, "
+        "`6h`, `1d`, `1h30m`.",
         "\n".join(f"    {line}" for line in SCHEDULE_EXAMPLE.splitlines()),
+        "## `every`",
+        "`every` must be longer than nothing, `jitter` not longer than `every`. Due times are whole multiples of "
+        "`every` since 1970 in UTC, plus the stream's own share of `jitter`. Once queued, a stream is not due again "
+        "before half of `every` has passed. `every` takes no calendar yet.",
+        "## `at`",
+        "`at: close` and `at: open` need a calendar and are due once for each of its sessions: `offset` after its "
+        "close or open, wherever an early close or a late open moves it. A day without a session has none.",
+        "A time of day, two digits each and quoted, is local: read in `tz`, else in the calendar's zone. Without a "
+        "calendar it is due every day. With one it is due on the days that have a session; on any other day, "
+        "`on_closed` says what becomes of it: `skip`, nothing; `next`, it moves to the day of the next session, where "
+        "it meets that day's own; `run`, it is due all the same.",
+        "When a clock change leaves out a local time, the day's run comes as much later as the clock jumps (02:30 "
+        "becomes 03:30); a local time that comes twice counts when it comes first. So there is one run a day, always. "
+        "`offset` and `jitter` are at most a day.",
+        "## `calendars`",
+        f"A name, and the exchange behind it by its MIC: {', '.join(f'`{name}`' for name in calendar_names())}. It "
+        "holds for the file it stands in. `24/7` never closes; its sessions are the days of UTC. Sessions further "
+        "ahead than an exchange has published are known by rule only, and `schedules next` says so.",
+        "## What is driven",
         "A schedule drives every active connection whose vendor has the job's dataset. Several schedules may drive one "
         "stream: at most one of its jobs waits or runs at a time. A stream that is linked new, relinked or overdue is "
-        "due at once, and after a pause it runs once, not once for every time it missed. Once queued it is not due "
-        "again before half of `every` has passed.",
+        "due at once, and after a pause it runs once, not once for every time it missed. A changed schedule takes "
+        "effect from now: it makes up for nothing. `fin-infra schedules next` lists what comes, with the sessions.",
     )
 
 
-def _schedule_type(field: FieldInfo) -> str:
-    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+SCHEDULE_TYPES = {
+    "every": "duration", "at": "`close`, `open`, time of day", "offset": "duration with its sign", "tz": "time zone",
+}  # fmt: skip
+
+
+def _schedule_type(name: str, field: FieldInfo) -> str:
+    if name in SCHEDULE_TYPES:
+        return SCHEDULE_TYPES[name]
     if get_origin(field.annotation) is Literal:
-        return ", ".join(f"`{value}`" for value in kinds)
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
     if field.annotation is timedelta:
         return "duration"
-    return "list of text" if kinds else "text"
+    return "list of text" if field.annotation == list[str] | None else "text"
 
 
 # -- text and files ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ pl.DataFrame([{"d": date.min, "t": datetime.now(UTC), "x": timedelta(1)}])
 SHARED = os.environ.get("FIN_INFRA_SHARED")
 collect_ignore_glob = [] if SHARED else ["*/test_*_samples.py", "*/test_*_description.py"]
 """Tests over recorded vendor samples and interface descriptions form a group that runs where these lie."""
+if not os.environ.get("ACCEPTANCE_APP_URL"):
+    collect_ignore_glob.append("acceptance/*")  # these tests belong to a running stack: tests.acceptance.stack has one
 
 
 @pytest.fixture(autouse=True)

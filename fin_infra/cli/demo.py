@@ -5,20 +5,25 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from fin_infra.planning import Due
+    from fin_infra.providers.teller.simulator import TellerSimulator
     from fin_infra.runtime import Runtime
+    from fin_infra.testing import VirtualClock
 
 app = typer.Typer(invoke_without_command=True)
 TENANT = "demo"
 TOKENS = ("test_token_ada", "test_token_lin")
+KEY = {"key_id": "PKDEMO", "secret_key": "demo-secret"}
 
 
 @app.callback()
 def demo(context: typer.Context) -> None:
-    """Show the whole way of the data on simulated banks: no key, no server, under a minute.
+    """Show the whole way of the data on a simulated bank and broker: no key, no server, under a minute.
 
-    Links two banks, runs what comes due, prints the rows; then a second cycle in which little changes. The rows
-    stay in the store for `fin-infra read`.
+    Links two banks and a broker, runs what comes due, prints the rows and what they are worth; then goes on to the
+    day after Thanksgiving, when New York closes early. The rows stay in the store for `fin-infra read`.
 
     Example: fin-infra demo
     """
@@ -38,56 +43,84 @@ def run() -> None:
 
 
 async def _demo() -> None:
-    """Two cycles on a clock that the simulated bank shares."""
-    from datetime import UTC, datetime, timedelta
+    """Two cycles on a clock that the simulated vendors share."""
+    from datetime import UTC, datetime
+
+    from fin_infra.cli.output import say
+    from fin_infra.providers.alpaca.simulator import AlpacaSimulator, SimPosition
+    from fin_infra.providers.alpaca.simulator import sandbox as paper_account
+    from fin_infra.providers.teller.simulator import TellerSimulator, sandbox
+    from fin_infra.testing import VirtualClock, serve
+
+    clock = VirtualClock(datetime(2026, 11, 24, 13, 0, tzinfo=UTC))
+    bank, broker = TellerSimulator(now=clock), AlpacaSimulator(now=clock)
+    for number, token in enumerate(TOKENS):
+        sandbox(bank, token, today=clock().date(), seed=number)
+    account = paper_account(broker, KEY["key_id"], KEY["secret_key"], today=clock().date())
+    account.positions.append(
+        SimPosition("AAPL270115C00300000", "2", "11.20", asset_class="us_option", exchange="", current_price="12.35",
+                    lastday_price="12.10")
+    )  # fmt: skip
+    with serve(bank) as banking, serve(broker.trading) as trading, serve(broker.data) as data:
+        say(f"a simulated bank answers at {banking.url}, a broker at {trading.url} and {data.url}")
+        urls = {"teller": banking.url, "alpaca": trading.url, "alpaca.data": data.url}
+        await _cycles(clock, bank, urls)
+    say("now try: fin-infra read prices; fin-infra status; fin-infra read transactions --history")
+
+
+async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, str]) -> None:
+    from datetime import UTC, datetime
 
     from fin_infra.cli.output import instant, put, say
     from fin_infra.errors import UsageError
     from fin_infra.providers import resolve
-    from fin_infra.providers.teller.simulator import TellerSimulator, sandbox
     from fin_infra.runtime import Runtime
     from fin_infra.settings import Settings
-    from fin_infra.testing import VirtualClock, serve
 
-    clock = VirtualClock(datetime(2026, 11, 24, 13, 0, tzinfo=UTC))
     settings = Settings.load()
-    bank = TellerSimulator(now=clock)
-    for number, token in enumerate(TOKENS):
-        sandbox(bank, token, today=clock().date(), seed=number)
-    with serve(bank) as served:
-        say(f"a simulated bank answers at {served.url}; rows go to {settings.store_url}")
-        async with Runtime(
-            settings, now=clock, base_urls={"teller": served.url}, on_report=lambda r: put(f"  ran  {r.sentence()}")
-        ) as runtime:
-            if any(c.tenant_id != TENANT for c in runtime.connections.all()):
-                raise UsageError(
-                    f"{settings.store_url} holds linked connections, and the demo's clock and bank are not theirs; "
-                    "set FIN_INFRA_STORE_URL to another file for the demo"
-                )
-            for old in runtime.connections.all(tenant=TENANT):
-                runtime.queue.forget(old.connection_id)
-                runtime.connections.remove(old.connection_id, erase=True)
-            for token in TOKENS:
-                runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=TENANT)
-            put(f"First cycle, {instant(clock())}: two banks were just linked, so all their streams are due.")
-            await _cycle(runtime)
-            for name in ("accounts", "balances", "transactions"):
-                _show(runtime, name)
+    say(f"rows go to {settings.store_url}")
+    async with Runtime(
+        settings, now=clock, base_urls=urls, on_report=lambda r: put(f"  ran  {r.sentence()}")
+    ) as runtime:  # fmt: skip
+        if any(c.tenant_id != TENANT for c in runtime.connections.all()):
+            raise UsageError(
+                f"{settings.store_url} holds linked connections, and the demo's clock and vendors are not theirs; "
+                "set FIN_INFRA_STORE_URL to another file for the demo"
+            )
+        for old in runtime.connections.all(tenant=TENANT):
+            runtime.queue.forget(old.connection_id)
+            runtime.connections.remove(old.connection_id, erase=True)
+        for token in TOKENS:
+            runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=TENANT)
+        runtime.connections.add(resolve("brokerage:alpaca"), KEY, tenant=TENANT)
+        put(f"First cycle, {instant(clock())}: two banks and a broker were just linked, so all their streams are due.")
+        await _cycle(runtime)
+        for name in SHOWN:
+            _show(runtime, name)
+        _show_worth(runtime)
 
-            card = f"acc_{TOKENS[0]}_card"
-            clock.advance(timedelta(hours=22))
-            posted = bank.post(card, f"txn_{TOKENS[0]}_pending", on="2026-11-25", amount="28.30")
-            put("")
-            put(f"Second cycle, {instant(clock())}: the next day. Meanwhile the bank posted {posted.id}, with a tip.")
-            seen = max(runtime.store.changes()["seq"], default=0)
+        card = f"acc_{TOKENS[0]}_card"
+        posted = bank.post(card, f"txn_{TOKENS[0]}_pending", on="2026-11-25", amount="28.30")
+        seen = max(runtime.store.changes()["seq"], default=0)
+        put("")
+        put(f"Second cycle: the bank posts {posted.id}, with a tip; Thanksgiving comes, and the day after New York")
+        put("closes at 13:00. The worker wakes at these moments:")
+        for moment in (
+            datetime(2026, 11, 25, 21, 30, tzinfo=UTC),  # half an hour after the close
+            datetime(2026, 11, 26, 21, 30, tzinfo=UTC),  # the same hour on Thanksgiving: no prices are due
+            datetime(2026, 11, 27, 18, 30, tzinfo=UTC),  # half an hour after the early close
+        ):
+            clock.set(moment)
+            put(f"{instant(clock())}, {moment:%A}")
             await _cycle(runtime)
-            _show_changes(runtime, seen)
-            for done in runtime.connections.all(tenant=TENANT):  # no worker shall ask the real vendor for them
-                runtime.connections.set_state(done.connection_id, "disabled", "of the demo: its bank was simulated")
-            stats = runtime.queue.stats()
-            if stats.dead or stats.ready or stats.later or stats.running:
-                raise SystemExit(f"error: the demo left jobs behind: {stats}")
-    say("now try: fin-infra read transactions; fin-infra status; fin-infra read transactions --history")
+        _show_changes(runtime, seen)
+        _show_sessions(runtime)
+        _show_worth(runtime)
+        for done in runtime.connections.all(tenant=TENANT):  # no worker shall ask the real vendors for them
+            runtime.connections.set_state(done.connection_id, "disabled", "of the demo: its vendor was simulated")
+        stats = runtime.queue.stats()
+        if stats.dead or stats.ready or stats.later or stats.running:
+            raise SystemExit(f"error: the demo left jobs behind: {stats}")
 
 
 async def _cycle(runtime: Runtime) -> None:
@@ -102,23 +135,63 @@ async def _cycle(runtime: Runtime) -> None:
 
 SHOWN = {
     "accounts": ("account_id", "institution", "name", "mask", "kind", "subkind", "currency", "status"),
-    "balances": ("account_id", "currency", "current", "available", "as_of"),
+    "balances": ("account_id", "currency", "current", "cash", "available", "as_of"),
     "transactions": ("account_id", "transaction_id", "status", "amount", "currency", "booked_on", "description"),
+    "holdings": ("instrument", "quantity", "multiplier", "price", "market_value", "cost_basis", "currency"),
+    "prices": ("instrument", "session", "open", "high", "low", "close", "volume", "currency", "state"),
 }
+NEWEST_FIRST = {"transactions": "booked_on", "prices": "session"}
 
 
 def _show(runtime: Runtime, dataset: str) -> None:
     from fin_infra.cli.output import put, table
-    from fin_infra.reader import read
 
-    rows = read(dataset, tenant=TENANT, store=runtime.store).select(SHOWN[dataset]).collect()
+    rows = _rows(runtime, dataset).select(SHOWN[dataset]).collect()
     if rows.is_empty():
         raise SystemExit(f"error: the demo delivered no {dataset}")
     put("")
     put(f"{dataset}: {rows.height} rows" + (", the newest ten:" if rows.height > 10 else ":"))
     if rows.height > 10:
-        rows = rows.sort("booked_on", "transaction_id", descending=True).head(10)
+        rows = rows.sort(NEWEST_FIRST[dataset], *SHOWN[dataset][:2], descending=[True, False, False]).head(10)
     table(rows.iter_rows(), SHOWN[dataset])
+
+
+def _rows(runtime: Runtime, dataset: str) -> pl.LazyFrame:
+    """Rows of the demo's tenant; prices belong to no tenant."""
+    from fin_infra.reader import read
+
+    return read(dataset, tenant=None if dataset == "prices" else TENANT, store=runtime.store)
+
+
+def _show_worth(runtime: Runtime) -> None:
+    from fin_infra.cli.output import put
+    from fin_infra.cli.worth import net_worth
+
+    names = ("accounts", "balances", "holdings", "prices")
+    worth = net_worth(*(_rows(runtime, name).collect() for name in names))
+    put("")
+    put("net worth: " + ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(worth.total.items())))
+    for sentence in worth.missing:
+        put(f"  not counted: {sentence}")
+    if not worth.total:
+        raise SystemExit("error: the demo counted nothing")
+
+
+def _show_sessions(runtime: Runtime) -> None:
+    """The last sessions of one instrument: none on Thanksgiving, one at the early close."""
+    from datetime import date
+
+    import polars as pl
+
+    from fin_infra.cli.output import put, table
+
+    columns = ("instrument", "session", "close", "state")
+    rows = _rows(runtime, "prices").filter(pl.col("instrument") == "us:AAPL").select(columns).collect().tail(4)
+    put("")
+    put("the last sessions of us:AAPL: Thursday was Thanksgiving, Friday closed early:")
+    table(rows.iter_rows(), columns)
+    if rows["session"].to_list() != [date(2026, 11, day) for day in (23, 24, 25, 27)]:
+        raise SystemExit("error: the demo's prices are not those of the last sessions")
 
 
 def _show_changes(runtime: Runtime, seen: int) -> None:
@@ -129,9 +202,10 @@ def _show_changes(runtime: Runtime, seen: int) -> None:
     from fin_infra.reader import read
 
     changes = runtime.store.changes(seen)
-    total = sum(read(name, tenant=TENANT, store=runtime.store).select(pl.len()).collect().item() for name in SHOWN)
+    total = sum(_rows(runtime, name).select(pl.len()).collect().item() for name in SHOWN)
     put("")
-    put(f"changes of the second cycle: {changes.height} of {total} rows moved, the others were not rewritten:")
+    put(f"changes of the second cycle: {changes.height} of {total} rows moved, the others were not rewritten;")
+    put("the posted transaction before and after:")
     moved = changes.filter(pl.col("dataset") == "transactions")["key"].list.get(2).to_list()
     versions = (
         read("transactions", tenant=TENANT, history=True, store=runtime.store)

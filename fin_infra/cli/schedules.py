@@ -7,6 +7,7 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from fin_infra.calendars import Session
     from fin_infra.planning import Schedule
 
 app = typer.Typer(no_args_is_help=True, help="When things run.")
@@ -33,7 +34,7 @@ def next_(
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many due times.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the next due times of every schedule and the streams it drives.
+    """List the next due times of every schedule and the streams it drives, with the session each one is for.
 
     Example: fin-infra schedules next --at 2026-11-24T00:00:00Z --count 4
     """
@@ -47,20 +48,44 @@ def next_(
     start = moment(at, "--at") or datetime.now(UTC)
     schedules = find_project(settings).schedules
     streams = _streams(schedules)
-    rows: list[tuple[datetime, str, str, str]] = []
+    rows: list[tuple[datetime, str, str, str, Session | None, str | None]] = []
     for schedule in schedules:
+        zone = None if schedule.calendar is None else schedule.calendar.zone
         for stream in streams[schedule.name] or ["no connection yet"]:
             due = start
             for _ in range(count):
-                due = schedule.due_after(due, stream)
-                rows.append((due, schedule.name, schedule.rule.job, stream))
-    rows = sorted(rows)[:count]
-    header = ("due at", "schedule", "job", "stream")
+                due, session = schedule.occurrence_after(due, stream)
+                rows.append((due, schedule.name, schedule.rule.job, stream, session, zone))
+    rows = sorted(rows, key=lambda row: row[:4])[:count]
     if as_json:
-        put_json([dict(zip(("due_at", *header[1:]), row, strict=True)) for row in rows])
+        put_json(
+            [
+                {
+                    "due_at": due, "schedule": name, "job": job, "stream": stream,
+                    "session": session and session.date, "kind": session and session.kind,
+                    "provisional": session and session.provisional,
+                }
+                for due, name, job, stream, session, _ in rows
+            ]
+        )  # fmt: skip
     else:
-        table(rows, header)
+        header = ("due at", "schedule", "job", "stream", "session")
+        table([(*row[:4], _told(session, zone)) for *row, session, zone in rows], header)
         say("a stream that is linked new, relinked or overdue runs at once, whatever its next due time")
+
+
+def _told(session: Session | None, zone: str | None) -> str | None:
+    """A session for people: its date, and what is unusual about it, in the exchange's local time."""
+    from zoneinfo import ZoneInfo
+
+    if session is None or zone is None:
+        return None
+    opens, closes = (f"{at.astimezone(ZoneInfo(zone)):%H:%M}" for at in (session.open_at, session.close_at))
+    odd = {
+        "regular": "", "early": f"early close {closes} {zone}", "late": f"late open {opens} {zone}",
+    }.get(session.kind, f"{session.kind} hours {opens} to {closes} {zone}")  # fmt: skip
+    notes = [note for note in (odd, "by rule, not published yet" if session.provisional else "") if note]
+    return f"{session.date} ({', '.join(notes)})" if notes else f"{session.date}"
 
 
 def _streams(schedules: list[Schedule]) -> dict[str, list[str]]:

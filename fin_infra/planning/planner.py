@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection as SqlConnection
@@ -30,7 +30,7 @@ BATCH = 5_000
 
 @dataclass(frozen=True)
 class Due:
-    """A stream whose time has come."""
+    """A stream whose time has come. `session`: with a calendar, the newest session that has closed by now."""
 
     schedule: str
     connection_id: str
@@ -38,6 +38,7 @@ class Due:
     job: str
     lane: str
     due_at: datetime
+    session: date | None = None
 
     @property
     def unique_key(self) -> str:
@@ -95,11 +96,17 @@ class Planner:
             .order_by(DUE.c.due_at)
             .limit(BATCH)
         ).fetchall()
-        return sorted((_due(row) for row in rows), key=_urgency)
+        session = {name: schedule.session_at(now) for name, schedule in self._schedules.items()} if rows else {}
+        return sorted((_due(row, session[row.schedule]) for row in rows), key=_urgency)
 
     def _settle(self, sql: SqlConnection, now: datetime) -> None:
-        """One due row per schedule and stream: new ones are due at once, changed rules from now, gone ones leave."""
+        """One due row per schedule and stream: new ones are due at once, changed rules from now, gone ones leave.
+
+        At the start, rows of a calendar whose time has not come are computed anew: a newer release, or newer zone data,
+        may know of a holiday that the old one did not.
+        """
         held = {(row.schedule, row.connection_id, row.dataset): row for row in sql.execute(select(DUE))}
+        starting = self._topology is None
         wanted: dict[tuple[str, str, str], tuple[Schedule, int]] = {}
         for connection in sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.state != "disabled")).fetchall():
             for schedule in self._schedules.values():
@@ -113,17 +120,20 @@ class Planner:
                     wanted[key] = (schedule, micros(now))
                 elif row.rule != schedule.fingerprint:
                     wanted[key] = (schedule, micros(schedule.due_after(now, stream)))
+                elif starting and schedule.rule.at is not None and row.due_at > micros(now):
+                    wanted[key] = (schedule, micros(schedule.due_after_run(now, stream)))
                 else:
                     wanted[key] = (schedule, row.due_at)
         fresh = [
             {
                 "schedule": key[0], "connection_id": key[1], "dataset": key[2], "job": schedule.rule.job,
                 "lane": schedule.rule.lane, "due_at": due_at, "rule": schedule.fingerprint,
+                "session": _session(schedule, from_micros(due_at)),
             }
             for key, (schedule, due_at) in wanted.items()
-            if key not in held or held[key].rule != schedule.fingerprint
+            if key not in held or not _stands(held[key], schedule, due_at)
         ]  # fmt: skip
-        obsolete = [key for key in held if key not in wanted or held[key].rule != wanted[key][0].fingerprint]
+        obsolete = [key for key in held if key not in wanted or not _stands(held[key], *wanted[key])]
         for start in range(0, len(obsolete), 1_000):
             part = obsolete[start : start + 1_000]
             sql.execute(delete(DUE).where(tuple_(DUE.c.schedule, DUE.c.connection_id, DUE.c.dataset).in_(part)))
@@ -131,13 +141,14 @@ class Planner:
             sql.execute(insert(DUE), fresh)
 
     def _move_on(self, due: Sequence[Due], now: datetime) -> None:
-        moved = [
-            {
-                "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at),
-                "next": micros(self._schedules[d.schedule].due_after_run(now, d.unique_key)),
-            }
-            for d in due
-        ]  # fmt: skip
+        moved = []
+        for d in due:
+            schedule = self._schedules[d.schedule]
+            next_at = schedule.due_after_run(now, d.unique_key)
+            moved.append({
+                "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": micros(next_at),
+                "closed": _session(schedule, next_at),
+            })  # fmt: skip
         with self._store.writing() as sql:
             sql.execute(
                 update(DUE)
@@ -145,7 +156,7 @@ class Planner:
                     DUE.c.schedule == bindparam("s"), DUE.c.connection_id == bindparam("c"),
                     DUE.c.dataset == bindparam("d"), DUE.c.due_at == bindparam("was"),
                 )
-                .values(due_at=bindparam("next")),
+                .values(due_at=bindparam("next"), session=bindparam("closed")),
                 moved,
             )  # fmt: skip
 
@@ -171,5 +182,15 @@ def _urgency(due: Due) -> tuple[int, datetime, int]:
     return LANES.index(due.lane), due.due_at, order
 
 
-def _due(row: Any) -> Due:
-    return Due(row.schedule, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at))
+def _session(schedule: Schedule, due_at: datetime) -> str | None:
+    session = schedule.session_at(due_at)
+    return None if session is None else session.isoformat()
+
+
+def _stands(row: Any, schedule: Schedule, due_at: int) -> bool:
+    """Whether the row that is held says what is wanted."""
+    return bool(row.rule == schedule.fingerprint and row.due_at == due_at)
+
+
+def _due(row: Any, session: date | None) -> Due:
+    return Due(row.schedule, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at), session)

@@ -40,7 +40,6 @@ NOT_YET = {
     45: "holdings: no such dataset yet",
     47: "holdings: no such dataset yet; balances and accounts are switched in one commit, see the store's contract",
     48: "holdings: no such dataset yet",
-    53: "zoned times: schedules are in UTC only",
 }
 
 

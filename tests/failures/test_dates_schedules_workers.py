@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -127,6 +127,54 @@ async def test_t52_after_downtime_a_stream_runs_once_and_covers_the_gap(world: W
     assert sorted(r.dataset for r in reports) == ["accounts", "transactions"]
     assert len(world.ids()) == 20
     assert await world.work() == []
+
+
+@pytest.mark.parametrize(
+    ("when", "first", "expected"),
+    [
+        # 02:30 does not exist on the 14th of March 2027: it comes an hour later by the clock
+        (
+            'at: "02:30", tz: America/New_York',
+            "2027-03-13",
+            ["03-13 07:30", "03-14 07:30", "03-15 06:30", "03-16 06:30"],
+        ),
+        # 01:30 comes twice on the 7th of November: the first counts
+        (
+            'at: "01:30", tz: America/New_York',
+            "2027-11-06",
+            ["11-06 05:30", "11-07 05:30", "11-08 06:30", "11-09 06:30"],
+        ),
+        # Friday's close is before the change of the clock, Monday's after it; no run at the weekend
+        ("at: close, calendar: us, offset: +30m", "2027-03-12", ["03-12 21:30", "03-15 20:30"]),
+    ],
+)
+async def test_t53_a_day_with_a_changed_clock_has_one_run(
+    world: World, tmp_path: Path, when: str, first: str, expected: list[str]
+) -> None:
+    from fin_infra.project import init
+
+    project = tmp_path / "mine"
+    init(project)
+    for shipped in (project / "schedules").glob("*.yaml"):
+        shipped.unlink()
+    (project / "schedules/zoned.yaml").write_text(
+        f"calendars:\n  us: {{mic: XNYS}}\nschedules:\n  zoned: {{job: sync_transactions, {when}}}\n"
+    )
+    world.settings = Settings(**{**world.settings.model_dump(), "project": project})
+    world.bank.enroll("tok", checking("acc_1"))
+    await world.link()
+    begin = datetime.fromisoformat(f"{first}T00:00Z")
+    await world.work(begin - timedelta(hours=6) - world.clock())  # it was new: that run is done
+    runs = []
+    async with world.runtime() as runtime:
+        planner = runtime.planner()
+        while world.clock() < begin + timedelta(days=4):
+            world.clock.advance(timedelta(minutes=30))
+            runs += [(world.clock(), due.due_at) for due in planner.tick()]
+            while (job := runtime.queue.reserve_next()) is not None:
+                runtime.queue.ack(job.id)
+    assert all(planned == due for planned, due in runs)
+    assert [f"{due:%m-%d %H:%M}" for _, due in runs if due >= begin] == expected
 
 
 async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_path: Path) -> None:

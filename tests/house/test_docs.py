@@ -68,7 +68,9 @@ def test_every_column_of_every_dataset_says_what_it_means() -> None:
 def test_the_example_schedules_are_good(tmp_path: Path) -> None:
     (tmp_path / "example.yaml").write_text(docs.SCHEDULE_EXAMPLE)
     jobs = {"sync_transactions": "transactions", "sync_accounts": "accounts"}
-    assert [schedule.name for schedule in load_schedules(tmp_path, jobs)] == ["banks", "one-customer"]
+    assert [schedule.name for schedule in load_schedules(tmp_path, jobs)] == [
+        "banks", "one-customer", "after-new-york", "evenings",
+    ]  # fmt: skip
 
 
 def test_vendors_on_disk_are_registered_and_documented(root: Path) -> None:

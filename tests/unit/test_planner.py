@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from fin_infra.connections import Connection, Connections, Vault
 from fin_infra.errors import StoreError
@@ -334,3 +334,143 @@ def test_many_due_streams_are_planned_in_one_go(
     assert len(planner.tick()) == 1_500
     assert queue.stats().ready == 1_500
     assert planner.tick() == []
+
+
+# -- calendars ---------------------------------------------------------------------------------------------------------
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def eod(*, name: str = "eod", mic: str = "XNYS", **more: Any) -> Schedule:
+    rule = {"job": "sync_accounts", "calendar": "us", "at": "close", "offset": "+30m", **more}
+    return Schedule(name, Rule.model_validate(rule), "accounts", "f.yaml", 1, mic)
+
+
+def sessions(store: Store) -> list[tuple[datetime, str | None]]:
+    """The due rows as they lie in the store: time and session."""
+    with store.reading() as sql:
+        return [(from_micros(row.due_at), row.session) for row in sql.execute(select(DUE).order_by(DUE.c.due_at))]
+
+
+def test_a_new_stream_is_due_at_once_then_with_its_calendar(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner = Planner(store, queue, [eod()], now=clock)  # it is Tuesday noon in UTC
+    assert [(due.due_at, due.session) for due in planner.tick()] == [(START, date(2026, 11, 23))]
+    assert sessions(store) == [(at("2026-11-24T21:30Z"), "2026-11-24")]
+
+
+def test_over_thanksgiving_each_session_has_its_run_and_the_holiday_none(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner = Planner(store, queue, [eod()], now=clock)
+    planner.tick()
+    work(queue)
+    found = []
+    while clock() < at("2026-12-01T12:00Z"):
+        clock.advance(timedelta(minutes=10))
+        found += [(clock(), due.due_at, due.session) for due in planner.tick()]
+        work(queue)
+    expected = [
+        ("2026-11-24T21:30Z", 24), ("2026-11-25T21:30Z", 25), ("2026-11-27T18:30Z", 27), ("2026-11-30T21:30Z", 30),
+    ]  # fmt: skip
+    assert found == [(at(when), at(when), date(2026, 11, day)) for when, day in expected]
+
+
+def test_t52_downtime_over_sessions_is_made_up_by_one_run_for_the_newest(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner = Planner(store, queue, [eod()], now=clock)
+    planner.tick()
+    work(queue)
+    clock.advance(timedelta(days=12))  # to Sunday the 6th
+    assert [(due.due_at, due.session) for due in Planner(store, queue, [eod()], now=clock).tick()] == [
+        (at("2026-11-24T21:30Z"), date(2026, 12, 4))
+    ]
+    assert work(queue) == 1
+    assert planner.tick() == []
+    assert sessions(store) == [(at("2026-12-07T21:30Z"), "2026-12-07")]
+
+
+def test_a_run_minutes_before_the_close_does_not_take_the_sessions_own_away(
+    store: Store, queue: SqlJobQueue, connections: Connections, clock: VirtualClock
+) -> None:
+    planner = Planner(store, queue, [eod()], now=clock)
+    clock.advance(at("2026-11-27T18:25Z") - START)
+    link(connections)
+    assert [due.session for due in planner.tick()] == [date(2026, 11, 27)]
+    work(queue)
+    clock.advance(timedelta(minutes=5))
+    assert [due.due_at for due in planner.tick()] == [at("2026-11-27T18:30Z")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "then"),
+    [
+        (eod(offset="+2h"), "2026-11-25T23:00Z"),  # of today, still to come
+        (eod(offset="+10m"), "2026-11-27T18:10Z"),  # today's is past: not made up
+        (eod(mic="24/7"), "2026-11-26T00:30Z"),
+        (every(name="eod", job="sync_accounts"), "2026-11-26T00:00Z"),
+    ],
+)
+def test_t54_a_changed_rule_takes_effect_from_now(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock, changed: Schedule, then: str
+) -> None:
+    Planner(store, queue, [eod()], now=clock).tick()
+    work(queue)
+    clock.advance(at("2026-11-25T21:15Z") - START)  # today's due time is not past yet, the one of yesterday is overdue
+    assert Planner(store, queue, [changed], now=clock).tick() == []
+    session = changed.session_at(at(then))
+    assert sessions(store) == [(at(then), None if session is None else session.isoformat())]
+
+
+def test_t54_a_calendar_renamed_in_the_file_changes_nothing(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [eod()], now=clock).tick()
+    work(queue)
+    before = sessions(store)
+    clock.advance(timedelta(hours=1))
+    assert Planner(store, queue, [eod(calendar="new_york")], now=clock).tick() == []
+    assert sessions(store) == before
+
+
+def test_a_newer_release_that_knows_of_a_holiday_moves_what_has_not_come(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [eod()], now=clock).tick()
+    work(queue)
+    with store.writing() as sql:  # as the old release left it: it thought that Thanksgiving had a session
+        sql.execute(update(DUE).values(due_at=micros(at("2026-11-26T21:30Z")), session="2026-11-26"))
+    clock.advance(at("2026-11-26T12:00Z") - START)
+    assert Planner(store, queue, [eod()], now=clock).tick() == []
+    assert sessions(store) == [(at("2026-11-27T18:30Z"), "2026-11-27")]
+
+
+def test_what_is_overdue_at_a_start_stays_overdue(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    Planner(store, queue, [eod()], now=clock).tick()
+    work(queue)
+    clock.advance(at("2026-11-24T21:30Z") - START)
+    assert len(Planner(store, queue, [eod()], now=clock).tick()) == 1
+
+
+def test_a_schedule_without_a_calendar_has_no_session(
+    store: Store, planner: Planner, linked: Connection, clock: VirtualClock
+) -> None:
+    assert [due.session for due in planner.tick()] == [None]
+    assert [session for _, session in sessions(store)] == [None]
+
+
+def test_a_calendar_that_ends_stops_nobody(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    clock.advance(datetime(2036, 1, 2, tzinfo=UTC) - START)
+    planner = Planner(store, queue, [eod(), every()], now=clock)
+    assert len(planner.tick()) == 2
+    work(queue)
+    assert planner.tick() == []
+    assert min(moment for moment, _ in sessions(store)) > clock()

@@ -783,7 +783,8 @@ def _activity_json(account: SimBrokerage, row: SimActivity) -> dict[str, Any]:
         "activity_sub_type": row.sub_type, "description": row.description,
     }  # fmt: skip
     return {
-        "id": row.id, "activity_type": row.type, "date": row.on.isoformat() if row.on else None, "net_amount": row.net_amount,
+        "id": row.id, "activity_type": row.type, "date": row.on.isoformat() if row.on else None,
+        "net_amount": row.net_amount,
         "status": row.status, "currency": account.currency, "created_at": _utc(row.created),
         **{name: value for name, value in optional.items() if value is not None},
     }  # fmt: skip

@@ -1,0 +1,55 @@
+"""What all accounts are worth together, and what could not be counted. Pure: frames in, amounts and sentences out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class NetWorth:
+    """`total` by currency; `missing`: what is not in it, a sentence each."""
+
+    total: dict[str, Decimal]
+    missing: Sequence[str]
+
+
+def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataFrame, prices: pl.DataFrame) -> NetWorth:
+    """Balances, of investment accounts their cash, plus holdings at the newest close.
+
+    A missing amount is never zero, a missing price never the broker's own value, and nothing is converted: it is named.
+    """
+    import polars as pl
+
+    kinds = dict(accounts.select("account_id", "kind").iter_rows())
+    total: dict[str, Decimal] = {}
+    missing: list[str] = []
+    for row in balances.iter_rows(named=True):
+        name = "cash" if kinds.get(row["account_id"]) == "investment" else "current"
+        if row[name] is None:
+            missing.append(f"account {row['account_id']}: the vendor did not say its {name}")
+        else:
+            total[row["currency"]] = total.get(row["currency"], Decimal(0)) + row[name]
+    without = [i for i in accounts["account_id"] if i not in set(balances["account_id"])]
+    missing += [f"account {account}: no balance is known" for account in without]
+    newest = prices.sort("session").group_by("instrument").agg(pl.col("close", "currency").last())
+    closes = {name: (close, currency) for name, close, currency in newest.iter_rows()}
+    for row in holdings.iter_rows(named=True):
+        close, currency = closes.get(row["instrument"], (None, None))
+        if close is None or currency is None:
+            value = row["market_value"]
+            said = "" if value is None else f", by the broker {_plain(value)} {row['currency']}"
+            missing.append(f"{_plain(row['quantity'])} {row['instrument']}: no price is held{said}")
+        else:
+            total[currency] = total.get(currency, Decimal(0)) + row["quantity"] * row["multiplier"] * close
+    return NetWorth(total, missing)
+
+
+def _plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"
