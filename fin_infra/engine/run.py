@@ -42,6 +42,7 @@ class Run:
     rejects: int = 0
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
     redo: frozenset[str] = frozenset()  # series to be read anew
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
 

@@ -113,6 +113,7 @@ class Engine:
     async def _attempt(self, run: Run, provider: Provider, http: CountingHttp, dry_run: bool) -> SyncReport:
         cursor = self._store.cursor(run.stream, run.connection.generation)
         place: Place = json.loads(cursor.body)
+        run.aliases = self._store.aliases(run.connection.connection_id)
         accounts: Sequence[Account] = ()
         if run.source.needs_accounts:
             accounts = self._open_accounts(run)
@@ -163,7 +164,7 @@ class Engine:
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
-        aliases = self._store.aliases(run.connection.connection_id, "account")
+        aliases = run.aliases.get("account", {})
         try:
             async for page in run.source.fetch(http, ask):
                 vendor_id = page.subject
@@ -242,23 +243,25 @@ class Engine:
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
-        mine = run.connection.connection_id
-        vendor_ids = {ours: vendor for vendor, ours in self._store.aliases(mine, "account").items()}
-        rows = self._store.records(Accounts, {"connection_id": mine, "status": "open"})
-        states = self._store.records(AccountStates, {"connection_id": mine, "dataset": run.stream.dataset})
-        last = {row["account_id"]: row["last_success_at"] for row in states}
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
+        rows = self._store.values(Accounts, ("account_id", "kind", "currency"), {**mine, "status": "open"})
+        last = dict(
+            self._store.values(
+                AccountStates, ("account_id", "last_success_at"), {**mine, "dataset": run.stream.dataset}
+            )
+        )
 
-        def longest_waiting(row: dict[str, Any]) -> tuple[bool, Any, str]:
+        def longest_waiting(row: tuple[Any, ...]) -> tuple[bool, Any, str]:
             """Who waited longest comes first: a limit that ends every run early must not always end it on the same."""
-            at = last.get(row["account_id"])
-            return at is not None, at, str(row["account_id"])
+            at = last.get(row[0])
+            return at is not None, at, str(row[0])
 
         return [
-            Account(
-                vendor_ids.get(row["account_id"], row["account_id"]), row["account_id"], row["kind"], row["currency"]
-            )
-            for row in sorted(rows, key=longest_waiting)
+            Account(vendor_ids.get(account_id, account_id), account_id, kind, currency)
+            for account_id, kind, currency in sorted(rows, key=longest_waiting)
         ]
 
     def _knows_accounts(self, run: Run) -> bool:
-        return bool(self._store.records(Accounts, {"connection_id": run.connection.connection_id}))
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        return bool(self._store.values(Accounts, ("account_id",), mine))

@@ -237,11 +237,16 @@ class SqlStore:
         dtypes = schema.dtypes()
         return [decode_record(row, dtypes) for row in self._found(schema, where)]
 
-    def _found(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        wanted = [(name, *_comparison(value)) for name, value in where.items()]
-        text = _lookup(schema, tuple((name, comparison) for name, comparison, _ in wanted))
+    def values(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._found(schema, where, tuple(columns))
+
+    def _found(
+        self, schema: type[Dataset], where: Mapping[str, Any], columns: tuple[str, ...] | None = None
+    ) -> list[tuple[Any, ...]]:
+        asked = [(name, *_comparison(value)) for name, value in where.items()]
+        text = _lookup(schema, columns, tuple((name, condition) for name, condition, _ in asked))
         with self.reading() as sql:
-            found = sql.exec_driver_sql(text, tuple(value for *_, value in wanted if value is not None))
+            found = sql.exec_driver_sql(text, tuple(value for *_, value in asked if value is not None))
             return [tuple(row) for row in found]
 
     def read(
@@ -320,12 +325,15 @@ class SqlStore:
         with self.reading() as sql:
             return sorted(sql.scalars(union(*parts)))
 
-    def aliases(self, connection_id: str, kind: str) -> dict[str, str]:
+    def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
             found = sql.exec_driver_sql(
-                "SELECT vendor_id, id FROM aliases WHERE connection_id = ? AND kind = ?", (connection_id, kind)
-            )
-            return dict(map(tuple, found))
+                "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,)
+            ).fetchall()
+        aliases: dict[str, dict[str, str]] = {}
+        for kind, vendor_id, ours in found:
+            aliases.setdefault(kind, {})[vendor_id] = ours
+        return aliases
 
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
@@ -414,20 +422,20 @@ def _generation(sql: SqlConnection, connection_id: str) -> int | None:
 
 
 def _comparison(value: Any) -> tuple[str, Any]:
-    """Operator and value as the database has them; of nothing only whether a column is null can be asked."""
+    """The condition on a column, `{}`, and its value as the database has it."""
     if value is None:
-        return "IS NULL", None
+        return "{} IS NULL", None
     operator, operand = value if isinstance(value, tuple) else ("=", value)
-    return f"{operator} ?", _stored(operand)
+    return ("({0} >= ? OR {0} IS NULL)" if operator == ">= or null" else f"{{}} {operator} ?"), _stored(operand)
 
 
 @cache
-def _lookup(schema: type[Dataset], conditions: tuple[tuple[str, str], ...]) -> str:
+def _lookup(schema: type[Dataset], columns: tuple[str, ...] | None, conditions: tuple[tuple[str, str], ...]) -> str:
     """The query for current rows, as text: building it anew costs more than running it."""
     table = tables.TABLES[schema.dataset_name()]
-    columns = ", ".join(f'"{name}"' for name in schema.dtypes())
-    where = " AND ".join(f'"{table.c[name].name}" {comparison}' for name, comparison in conditions)
-    return f"SELECT {columns} FROM {table.name} WHERE {where or 'TRUE'}"
+    shown = ", ".join(f'"{table.c[name].name}"' for name in columns or schema.dtypes())
+    where = " AND ".join(condition.format(f'"{table.c[name].name}"') for name, condition in conditions)
+    return f"SELECT {shown} FROM {table.name} WHERE {where or 'TRUE'}"
 
 
 def _stored(value: Any) -> Any:
