@@ -164,11 +164,15 @@ def settings_page(providers: Iterable[Provider]) -> str:
             (f"`{vendor.variable(f.name)}`", "yes" if f.required else "no", f.purpose) for f in provider.app_fields
         ]
         address = (f"`{vendor.variable('base_url')}`", "no", f"another address than {provider.base_url}: a simulator")
+        hosts = [
+            (f"`{vendor.variable(f'{host}_base_url')}`", "no", f"another address than {url}; default: the one above")
+            for host, url in provider.hosts.items()
+        ]
         parts += [
             f"## {provider.title}",
             "The application's own credentials. A user's credential is never a setting: it goes to the vault with "
             "`fin-infra connections add`.",
-            _table(("variable", "required", "meaning"), [*fields, address]),
+            _table(("variable", "required", "meaning"), [*fields, address, *hosts]),
         ]
     return _page(*parts)
 

@@ -48,8 +48,12 @@ class VendorSettings:
 
     @property
     def shown_base_url(self) -> str | None:
-        """The address for people: without a user and password that may stand in it."""
-        return None if self.base_url is None else re.sub(r"//[^/@]*@", "//…@", self.base_url)
+        return self.shown(self.base_url)
+
+    @staticmethod
+    def shown(address: str | None) -> str | None:
+        """An address for people: without a user and password that may stand in it."""
+        return None if address is None else re.sub(r"//[^/@]*@", "//…@", address)
 
 
 class Settings(BaseSettings):

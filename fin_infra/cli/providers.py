@@ -48,10 +48,12 @@ def show(name: Annotated[str, typer.Argument(metavar="PROVIDER", help="For examp
     vendor = Settings.load().vendor(provider.name)
     put(f"{provider.title} ({', '.join(f'{d}:{provider.name}' for d in provider.domains)})")
     put(f"address: {vendor.shown_base_url or provider.base_url}")
+    for host, address in provider.hosts.items():
+        put(f"address, {host}: {vendor.shown(vendor.base_url_of(host)) or vendor.shown_base_url or address}")
     for source in provider.sources:
         put(f"{', '.join(source.datasets)}: {source.kind}")
     for field in provider.secrets:
-        put(f"secret of a connection: {field.name}: {field.purpose}")
+        put(f"secret of a connection: {field.name}: {field.purpose}{'' if field.required else ' (optional)'}")
     for field in provider.app_fields:
         state = "set" if vendor.secret(field.name) else "required" if field.required else "not set"
         put(f"setting {vendor.variable(field.name)}: {field.purpose} ({state})")

@@ -6,16 +6,22 @@ import typer
 
 
 def read(
-    dataset: Annotated[str, typer.Argument(help="accounts, balances, transactions, runs, streams, …")],
+    dataset: Annotated[str, typer.Argument(help="accounts, balances, transactions, holdings, prices, …")],
     tenant: Annotated[str | None, typer.Option("--tenant", help="Rows of this tenant alone.")] = None,
     connection: Annotated[
         str | None, typer.Option("--connection", metavar="ID", help="Rows that came through it.")
     ] = None,
     account: Annotated[list[str] | None, typer.Option("--account", metavar="ID", help="May be repeated.")] = None,
+    instrument: Annotated[
+        list[str] | None, typer.Option("--instrument", metavar="KEY", help="Like us:AAPL; may be repeated.")
+    ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="DAY", help="From this day on.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="Up to and with this day.")] = None,
     as_of: Annotated[str | None, typer.Option("--as-of", metavar="INSTANT", help="As known at that moment.")] = None,
     history: Annotated[bool, typer.Option("--history", help="All versions, with known_from and known_to.")] = False,
+    all_providers: Annotated[
+        bool, typer.Option("--all-providers", help="Of prices every vendor's row, not the preferred one.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv, ndjson or parquet.")] = "table",
 ) -> None:
@@ -27,7 +33,8 @@ def read(
     from fin_infra.reader import read as scan
 
     rows = scan(
-        dataset, tenant=tenant, connection=connection, accounts=account, since=calendar_day(since, "--since"),
-        until=calendar_day(until, "--until"), as_of=moment(as_of, "--as-of"), history=history,
+        dataset, tenant=tenant, connection=connection, accounts=account, instruments=instrument,
+        since=calendar_day(since, "--since"), until=calendar_day(until, "--until"),
+        as_of=moment(as_of, "--as-of"), history=history, all_providers=all_providers,
     )  # fmt: skip
     put_frame((rows if limit is None else rows.head(limit)).collect(), form)

@@ -31,7 +31,7 @@ def check() -> None:
 @app.command("next")
 def next_(
     at: Annotated[str | None, typer.Option("--at", metavar="INSTANT", help="Default: now.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many due times.")] = 10,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many due times of each schedule.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the next due times of every schedule and the streams it drives, with the session each one is for.
@@ -51,12 +51,14 @@ def next_(
     rows: list[tuple[datetime, str, str, str, Session | None, str | None]] = []
     for schedule in schedules:
         zone = None if schedule.calendar is None else schedule.calendar.zone
+        coming: list[tuple[datetime, str, str, str, Session | None, str | None]] = []
         for stream in streams[schedule.name] or ["no connection yet"]:
             due = start
             for _ in range(count):
                 due, session = schedule.occurrence_after(due, stream)
-                rows.append((due, schedule.name, schedule.rule.job, stream, session, zone))
-    rows = sorted(rows, key=lambda row: row[:4])[:count]
+                coming.append((due, schedule.name, schedule.rule.job, stream, session, zone))
+        rows += sorted(coming, key=lambda row: row[:4])[:count]
+    rows.sort(key=lambda row: row[:4])
     if as_json:
         put_json(
             [

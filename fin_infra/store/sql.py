@@ -352,8 +352,12 @@ class SqlStore:
 
     def _read_anew(self, sql: SqlConnection, connection_id: str) -> None:
         """Streams of other connections that share accounts with this one start anew: their rows go with its rows."""
-        accounts, cursors = tables.TABLES["accounts"], tables.CURSORS
-        shared = sql.scalars(select(accounts.c.account_id).where(accounts.c.connection_id == connection_id)).all()
+        cursors = tables.CURSORS
+        # the last to deliver a row owns it: of one account the row may be one link's and its transactions another's
+        owned = [table for table in tables.TABLES.values() if {"account_id", "connection_id"} <= set(table.c.keys())]
+        shared = sql.scalars(
+            union(*(select(table.c.account_id).where(table.c.connection_id == connection_id) for table in owned))
+        ).all()
         others = select(tables.CONNECTIONS.c.connection_id).where(
             tables.CONNECTIONS.c.tenant_id.in_(
                 select(tables.CONNECTIONS.c.tenant_id).where(tables.CONNECTIONS.c.connection_id == connection_id)

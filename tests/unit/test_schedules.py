@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from fin_infra.calendars import Session, get_calendar
 from fin_infra.errors import UsageError
 from fin_infra.planning.schedules import EPOCH, LANES, Rule, Schedule, duration, load_schedules, signed_duration
+from fin_infra.project import find_project
+from fin_infra.settings import Settings
 from tests.unit.helpers import START, one_sentence
 
 JOBS = {"sync_accounts": "accounts", "sync_transactions": "transactions"}
@@ -50,8 +52,8 @@ def test_a_schedule_is_read_with_its_place(tmp_path: Path) -> None:
 
 
 def test_the_shipped_schedules_are_good() -> None:
-    found = load_schedules(Path(__file__).parents[2] / "schedules", JOBS)
-    assert {schedule.rule.job for schedule in found} == set(JOBS)
+    project = find_project(Settings(project=Path(__file__).parents[2]))
+    assert {schedule.rule.job for schedule in project.schedules} == set(project.jobs)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "schedules: {}\n"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
+from http.client import responses
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
@@ -543,14 +544,14 @@ class AlpacaSimulator(Simulator):
         size = max(1, int(limit) // 3) if self.short_pages else int(limit)
         begin = _token_place(query.get("page_token"))
         found: dict[str, list[Digits]] = {}
-        count, at = 0, None
+        count, place = 0, ("", "")
         for symbol, stamp, bar in self._between(symbols, first, last, newest, zone, order):
             if begin and not _behind((symbol, stamp), begin, order):
                 continue
             if count == size:
-                return found, at
+                return found, _page_token(*place)
             found.setdefault(symbol, []).append(bar.text(stamp))
-            count, at = count + 1, _page_token(symbol, stamp)
+            count, place = count + 1, (symbol, stamp)
         return found, None
 
     def _between(
@@ -603,9 +604,8 @@ MESSAGES = {
 
 
 def _refusal(host: str, status: int, code: int | None = None) -> Response:
-    usual = "internal server error" if status >= 500 else "scripted refusal"
-    refused = Refused(status, MESSAGES[host].get(status, usual), code)
-    return _refusal_json(host, refused)
+    usual = responses.get(status, "refused").lower()
+    return _refusal_json(host, Refused(status, MESSAGES[host].get(status, usual), code))
 
 
 def _refusal_json(host: str, refused: Refused) -> Response:
@@ -784,8 +784,8 @@ def _activity_json(account: SimBrokerage, row: SimActivity) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "id": row.id, "activity_type": row.type, "date": row.on.isoformat() if row.on else None,
-        "net_amount": row.net_amount,
-        "status": row.status, "currency": account.currency, "created_at": _utc(row.created),
+        "net_amount": row.net_amount, "status": row.status, "currency": account.currency,
+        "created_at": _utc(row.created),
         **{name: value for name, value in optional.items() if value is not None},
     }  # fmt: skip
 
