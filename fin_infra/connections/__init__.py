@@ -23,6 +23,8 @@ from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
 from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
+ONE = "SELECT * FROM connections WHERE connection_id = ?"
+SEALED_ONE = "SELECT body FROM secrets WHERE connection_id = ?"
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
 
 
@@ -81,7 +83,7 @@ class Connections:
     def get(self, connection_id: str) -> Connection:
         """Raises `UsageError` when there is none of this id."""
         with self._store.reading() as sql:
-            row = sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.connection_id == connection_id)).one_or_none()
+            row = sql.exec_driver_sql(ONE, (connection_id,)).one_or_none()
         if row is None:
             raise UsageError(f"no connection {connection_id!r}; fin-infra connections ls shows them")
         return _connection(row)
@@ -98,7 +100,7 @@ class Connections:
     def secrets(self, connection: Connection) -> dict[str, str]:
         """The credential's fields. For the transport's `auth` alone."""
         with self._store.reading() as sql:
-            sealed = sql.scalar(select(SECRETS.c.body).where(SECRETS.c.connection_id == connection.connection_id))
+            sealed = sql.exec_driver_sql(SEALED_ONE, (connection.connection_id,)).scalar()
         if sealed is None:
             raise UsageError(
                 f"{connection.connection_id} has no secret in the vault; relink it", code="secret_unreadable"

@@ -111,15 +111,17 @@ class Engine:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
     async def _attempt(self, run: Run, provider: Provider, http: CountingHttp, dry_run: bool) -> SyncReport:
-        cursor = self._store.cursor(run.stream, run.connection.generation)
-        place: Place = json.loads(cursor.body)
-        run.aliases = self._store.aliases(run.connection.connection_id)
         accounts: Sequence[Account] = ()
-        if run.source.needs_accounts:
-            accounts = self._open_accounts(run)
-            if not accounts and (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
+        with self._store.reading():
+            cursor = self._store.cursor(run.stream, run.connection.generation)
+            run.aliases = self._store.aliases(run.connection.connection_id)
+            if run.source.needs_accounts:
+                accounts = self._open_accounts(run)
+        place: Place = json.loads(cursor.body)
+        if run.source.needs_accounts and not accounts:
+            if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
-            accounts = accounts or self._open_accounts(run)
+            accounts = self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
         if run.source.series is not None:

@@ -192,7 +192,7 @@ class Store(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[SqlConnection]:
-        """A read transaction, for the bookkeeping of connections and plans."""
+        """A read transaction: reads within the block see one state. Never await within it."""
         ...
 
     def writing(self) -> AbstractContextManager[SqlConnection]:

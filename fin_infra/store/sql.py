@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
 from functools import cache
 from typing import Any
@@ -53,6 +54,7 @@ class SqlStore:
         self._engine = engine
         self._writer = engine.execution_options(begin="IMMEDIATE")
         self._now = now
+        self._outer: ContextVar[SqlConnection | None] = ContextVar("outer", default=None)
         self._statements: dict[str, Statements] = {}
 
     # -- transactions ----------------------------------------------------------------------------------------------
@@ -60,10 +62,27 @@ class SqlStore:
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:
         with rim(self.url), self._writer.begin() as sql:
-            yield sql
+            token = self._outer.set(sql)
+            try:
+                yield sql
+            finally:
+                self._outer.reset(token)
 
     @contextmanager
     def reading(self) -> Iterator[SqlConnection]:
+        outer = self._outer.get()
+        if outer is not None:  # a part of the transaction around it: one begin for many reads, and they see one state
+            yield outer
+            return
+        with self._snapshot() as sql:
+            token = self._outer.set(sql)
+            try:
+                yield sql
+            finally:
+                self._outer.reset(token)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[SqlConnection]:
         with rim(self.url), self._engine.connect() as sql, sql.begin():
             yield sql
 
@@ -257,7 +276,7 @@ class SqlStore:
         statement = _select(schema, query, list(wanted))
         if limit is not None:
             statement = statement.limit(limit)
-        with self.reading() as sql:
+        with self._snapshot() as sql:  # of its own: who iterates may do so in another thread, or never come to the end
             result = sql.execution_options(yield_per=READ_BATCH).execute(statement)
             empty = True
             for part in result.partitions():
