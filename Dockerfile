@@ -15,6 +15,7 @@ COPY schedules ./schedules
 RUN uv pip install --quiet --python /opt/venv/bin/python --compile-bytecode --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-trixie
+# pip is of no use from here on, and would only be scanned
 # a new volume takes the owner and mode of this folder: worker and app share it, nobody else reads it
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin fin \
     && install --directory --owner=fin --group=fin --mode=0700 /var/lib/fin-infra \

@@ -276,6 +276,7 @@ def schedules_page() -> str:
         "stream: at most one of its jobs waits or runs at a time. A stream that is linked new, relinked or overdue is "
         "due at once, and after a pause it runs once, not once for every time it missed. A changed schedule takes "
         "effect from now: it makes up for nothing. `fin-infra schedules next` lists what comes, with the sessions.",
+        "Why it is so: [the decision on calendars and schedules](../adr/0005-calendars-and-schedules.md).",
     )
 
 

@@ -24,8 +24,14 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
     """Balances, of investment accounts their cash, plus holdings at the newest close.
 
     A missing amount is never zero, a missing price never the broker's own value, and nothing is converted: it is named.
+    Closed accounts are left out: their rows say what was last known of them.
     """
     import polars as pl
+
+    closed = accounts.filter(pl.col("status") == "closed")["account_id"].to_list()
+    accounts, balances, holdings = (
+        f.filter(~pl.col("account_id").is_in(closed)) for f in (accounts, balances, holdings)
+    )
 
     kinds = dict(accounts.select("account_id", "kind").iter_rows())
     total: dict[str, Decimal] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,12 +69,12 @@ def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
     def prepared(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # sqlite3 would begin late and commit early on its own
         for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
             "busy_timeout=10000",
+            "synchronous=NORMAL",
             f"secure_delete={'ON' if secure_delete else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        _write_ahead(connection)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
@@ -80,6 +82,19 @@ def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
         connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
+
+
+def _write_ahead(connection: Any) -> None:
+    """WAL. Of two processes that make a new file at once one may be refused, without SQLite's usual patience."""
+    patience = time.monotonic() + 10
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def inspect(path: Path, *, what: str, variable: str, mark: str) -> set[str]:

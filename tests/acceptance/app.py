@@ -11,6 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -59,9 +60,26 @@ def rows_of(dataset: str) -> Callable[[Request], Response]:
 
     def rows(request: Request) -> Response:
         frame = fi.read(dataset, tenant=user(request), store=request.state.store).drop("tenant_id", "run_id").collect()
-        return JSONResponse([{name: plain(value) for name, value in row.items()} for row in frame.to_dicts()])
+        return listed(frame)
 
     return rows
+
+
+def prices(request: Request) -> Response:
+    """Daily bars of `?instrument=…`, by default of all that the user holds. Prices are the same for everyone."""
+    chosen = request.query_params.getlist("instrument") or held(request)
+    frame = fi.read("prices", instruments=chosen, store=request.state.store).drop("run_id").collect()
+    return listed(frame)
+
+
+def held(request: Request) -> list[str]:
+    holdings = fi.read("holdings", tenant=user(request), store=request.state.store)
+    instruments: list[str] = holdings.select("instrument").unique().sort("instrument").collect()["instrument"].to_list()
+    return instruments
+
+
+def listed(frame: pl.DataFrame) -> Response:
+    return JSONResponse([{name: plain(value) for name, value in row.items()} for row in frame.to_dicts()])
 
 
 def plain(value: object) -> object:
@@ -91,6 +109,8 @@ app = Starlette(
         Route("/accounts", rows_of("accounts")),
         Route("/balances", rows_of("balances")),
         Route("/transactions", rows_of("transactions")),
+        Route("/holdings", rows_of("holdings")),
+        Route("/prices", prices),
         Route("/status", rows_of("streams")),
     ],
     exception_handlers={fi.errors.UsageError: refused},

@@ -1,0 +1,90 @@
+"""Net worth: what is counted, and what is named instead of invented."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+
+from fin_infra.cli.worth import NetWorth, net_worth
+from fin_infra.datasets.accounts import Accounts
+from fin_infra.datasets.balances import Balances
+from fin_infra.datasets.holdings import Holdings
+from fin_infra.datasets.prices import Prices
+from tests.unit.helpers import START
+
+COMMON = {"tenant_id": "ada", "provider": "x", "connection_id": "c", "fetched_at": START, "run_id": "r"}
+
+
+def accounts(**kinds: str) -> pl.DataFrame:
+    rows = {"account_id": list(kinds), "kind": [k.split()[0] for k in kinds.values()],
+            "status": [k.split()[-1] if " " in k else "open" for k in kinds.values()]}  # fmt: skip
+    return Accounts.build(rows, COMMON).good
+
+
+def balances(*rows: tuple[str, str, str | None, str | None]) -> pl.DataFrame:
+    names = ("account_id", "currency", "current", "cash")
+    return Balances.build(
+        dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)), {**COMMON, "as_of": START}
+    ).good
+
+
+def holdings(*rows: tuple[str, str, str, str, str | None]) -> pl.DataFrame:
+    if not rows:
+        return Holdings.empty()
+    names = ("account_id", "instrument", "quantity", "multiplier", "market_value")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    return Holdings.build(columns, {**COMMON, "as_of": START, "currency": "USD"}).good
+
+
+def prices(*rows: tuple[str, str, str, str]) -> pl.DataFrame:
+    if not rows:
+        return Prices.empty()
+    names = ("instrument", "session", "close", "currency")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    return Prices.build(columns, {**COMMON, "basis": "raw", "state": "final"}).good
+
+
+def test_cash_of_investments_and_balances_of_the_others_and_holdings_at_the_newest_close() -> None:
+    worth = net_worth(
+        accounts(a="depository", b="credit", c="investment"),
+        balances(("a", "USD", "100.10", None), ("b", "USD", "-40", None), ("c", "USD", "9999", "5")),
+        holdings(("c", "us:AAPL", "2.5", "1", "1"), ("c", "us:KO", "-3", "1", None)),
+        prices(("us:AAPL", "2026-11-23", "200", "USD"), ("us:AAPL", "2026-11-20", "1", "USD"),
+               ("us:KO", "2026-11-23", "60.01", "USD")),
+    )  # fmt: skip
+    assert worth == NetWorth({"USD": Decimal("100.10") - 40 + 5 + 500 - Decimal("180.03")}, [])
+
+
+def test_t42_what_is_missing_is_named_and_nothing_is_converted() -> None:
+    worth = net_worth(
+        accounts(a="depository", b="depository", c="investment", d="depository"),
+        balances(("a", "USD", None, None), ("b", "JPY", "1000000", None), ("c", "USD", "10", None)),
+        holdings(("c", "opt:AAPL:2027-01-15:C:300", "2", "100", "2470"), ("c", "us:NEW", "1.50", "1", None)),
+        prices(),
+    )
+    assert worth.total == {"JPY": Decimal(1_000_000)}
+    assert worth.missing == [
+        "account a: the vendor did not say its current", "account c: the vendor did not say its cash",
+        "account d: no balance is known",
+        "2 opt:AAPL:2027-01-15:C:300: no price is held, by the broker 2470 USD",
+        "1.5 us:NEW: no price is held",
+    ]  # fmt: skip
+
+
+def test_closed_accounts_are_left_out() -> None:
+    worth = net_worth(
+        accounts(a="investment closed", b="depository"),
+        balances(("a", "USD", "10", "10"), ("b", "USD", "1", None)),
+        holdings(("a", "us:AAPL", "1", "1", "200")),
+        prices(("us:AAPL", "2026-11-23", "200", "USD")),
+    )
+    assert worth == NetWorth({"USD": Decimal(1)}, [])
+
+
+def test_a_close_of_another_day_counts_as_the_newest_there_is() -> None:
+    frame = prices(("us:A", "2026-11-19", "3", "USD"))
+    assert frame["session"].to_list() == [date(2026, 11, 19)]
+    worth = net_worth(accounts(), Balances.empty(), holdings(("c", "us:A", "2", "1", None)), frame)
+    assert worth.total == {"USD": Decimal(6)}
