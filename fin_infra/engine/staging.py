@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,11 +37,11 @@ def keep(run: Run, cursor: Cursor, store: Store, now: datetime) -> None:
         store.stage_pages(run.stream, cursor.generation, pages)
 
 
-def restore(run: Run, cursor: Cursor, store: Store, vault: Vault) -> dict[str, str]:
+def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str]:
     """Puts the pages of an earlier attempt first. Where each account goes on."""
     resume: dict[str, str] = {}
     lead = run.source.lead
-    for staged in store.staged_pages(run.stream, cursor.generation):
+    for staged in kept:
         account = run.accounts.get(staged.subject)
         pages = run.pages.get((lead, staged.subject), [])
         if account is None or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:

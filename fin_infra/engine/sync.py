@@ -12,7 +12,7 @@ import logging
 import secrets as entropy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from fin_infra.connections import Connection, Connections
@@ -27,7 +27,7 @@ from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, Store
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Account, Ask, Http, Provider, Source, Want
-from fin_infra.store import Batch, Cursor, Sealed, Store, Stream
+from fin_infra.store import Batch, Cursor, Sealed, StagedPage, Store, Stream
 from fin_infra.store.base import Now
 
 log = logging.getLogger("fin_infra.engine")
@@ -41,6 +41,14 @@ class CountingHttp(Http, Protocol):
 
 
 Transports = Callable[[Provider, Connection, Mapping[str, str], str], CountingHttp]
+
+
+class Opening(NamedTuple):
+    """Where a run's stream stands, whose accounts are asked about, and the pages of an earlier attempt."""
+
+    cursor: Cursor
+    accounts: Sequence[Account]
+    staged: Sequence[StagedPage]
 
 
 class Engine:
@@ -102,21 +110,27 @@ class Engine:
             if connection.state != "active":
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
-            http = self._transports(provider, connection, self._connections.secrets(connection), run.lane)
-            return await self._attempt(run, provider, http, dry_run)
+            with self._store.reading():
+                secrets, opening = self._connections.secrets(connection), self._open(run)
+            http = self._transports(provider, connection, secrets, run.lane)
+            return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
         except Exception as error:  # nothing of ours: the work is kept, the defect is logged
             log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
-    async def _attempt(self, run: Run, provider: Provider, http: CountingHttp, dry_run: bool) -> SyncReport:
-        accounts: Sequence[Account] = ()
-        with self._store.reading():
-            cursor = self._store.cursor(run.stream, run.connection.generation)
-            run.aliases = self._store.aliases(run.connection.connection_id)
-            if run.source.needs_accounts:
-                accounts = self._open_accounts(run)
+    def _open(self, run: Run) -> Opening:
+        """What a run begins with, of one moment."""
+        run.aliases = self._store.aliases(run.connection.connection_id)
+        cursor = self._store.cursor(run.stream, run.connection.generation)
+        accounts = self._open_accounts(run) if run.source.needs_accounts else ()
+        return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
+
+    async def _attempt(
+        self, run: Run, opening: Opening, provider: Provider, http: CountingHttp, dry_run: bool
+    ) -> SyncReport:
+        cursor, accounts = opening.cursor, opening.accounts
         place: Place = json.loads(cursor.body)
         if run.source.needs_accounts and not accounts:
             if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
@@ -131,7 +145,7 @@ class Engine:
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, cursor, self._store, self._connections.vault), wants,
+            staging.restore(run, opening.staged, self._connections.vault), wants,
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:

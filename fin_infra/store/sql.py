@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -399,8 +400,8 @@ def rim(url: str) -> Iterator[None]:
     """Errors of the driver become ours, with the file's name and no statement or value in the message."""
     try:
         yield
-    except DBAPIError as error:
-        cause = str(error.orig)
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = str(error.orig if isinstance(error, DBAPIError) else error)
         raise StoreError(f"the database {_shown(url)} failed: {cause}; {_remedy(cause)}") from None
 
 
