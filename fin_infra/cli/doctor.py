@@ -109,6 +109,8 @@ def _vendors(settings: Settings) -> Iterator[tuple[str, bool, str]]:
             from fin_infra.runtime.http import client_certificate
 
             shown = client_certificate(settings, provider) is not None  # noqa: B023 - called at once
+            if not any(field.name == "certificate" for field in provider.app_fields):  # noqa: B023
+                return True, "needs no settings"
             return True, "client certificate set" if shown else "no client certificate: enough for the sandbox"
 
         yield _check(f"provider {name}", look)
