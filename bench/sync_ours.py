@@ -12,9 +12,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpcore  # noqa: F401 - httpx imports both only when it first asks; imports are measured apart, so they come first
+
 import fin_infra.datasets.operations
 import fin_infra.providers.teller
-import fin_infra.store.tables  # noqa: F401 - imports are measured apart, so all of them come first
+import fin_infra.store.tables  # noqa: F401
 from bench import data
 from bench.measured import Stopwatch
 from fin_infra.providers import resolve

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import chain
@@ -233,6 +233,8 @@ def _cleaned(name: str) -> pl.Expr:
     return pl.when(column != "").then(column).alias(name)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _FITS = r"^[+-]?(?:0*[0-9]{1,20}(?:\.[0-9]{0,18}0*)?|\.[0-9]{1,18}0*)$"
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
@@ -259,6 +261,8 @@ def _cast(name: str, dtype: pl.DataType) -> pl.Expr:
 def _constant(name: str, value: Any, dtype: pl.DataType) -> pl.Expr:
     if value is None:
         return _null(name, dtype)
+    if isinstance(value, datetime) and value.tzinfo is not None and dtype == INSTANT:
+        return pl.lit((value - _EPOCH) // _MICROSECOND).cast(INSTANT).alias(name)
     literal = pl.lit(value)
     return (literal if isinstance(value, str) and dtype == pl.String else literal.cast(dtype)).alias(name)
 

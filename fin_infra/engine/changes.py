@@ -176,10 +176,10 @@ def _window(
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)
-    rows = done.rows if name == "transactions" else done.rows.rename({"transaction_id": row_id, "booked_on": day})
-    return Change(
-        schema, rows.select(list(schema.dtypes())), [(tenant, account.account_id, gone) for gone in done.removed]
-    )
+    rows = done.rows
+    if name != "transactions":
+        rows = rows.rename({"transaction_id": row_id, "booked_on": day}).select(list(schema.dtypes()))
+    return Change(schema, rows, [(tenant, account.account_id, gone) for gone in done.removed])
 
 
 def _glance(schema: type[Dataset], where: Mapping[str, Any], store: Store) -> list[tuple[Any, ...]]:

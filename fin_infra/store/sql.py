@@ -37,7 +37,7 @@ from fin_infra.store.base import (
     Stream,
 )
 from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
-from fin_infra.store.statements import Statements
+from fin_infra.store.statements import Statements, changed, fetched
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
@@ -113,7 +113,8 @@ class SqlStore:
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
             marks = ", ".join("?" * len(batch.unfinished))
-            sql.exec_driver_sql(
+            changed(
+                sql,
                 "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ? "
                 f"AND (generation <> ? OR subject NOT IN ({marks}))",
                 (*stream, expect.generation, *batch.unfinished),
@@ -127,18 +128,19 @@ class SqlStore:
         done = 0
         if _generation(sql, stream.connection_id) == expect.generation:
             if applied.version == 0:
-                taken = sql.exec_driver_sql(
+                done = changed(
+                    sql,
                     "INSERT INTO cursors (version, generation, body, run_id, connection_id, dataset) "
                     "VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (expect.generation, body, run_id, *stream),
                 )
             else:
-                taken = sql.exec_driver_sql(
+                done = changed(
+                    sql,
                     "UPDATE cursors SET version = version + 1, generation = ?, body = ?, run_id = ? "
                     "WHERE connection_id = ? AND dataset = ? AND version = ?",
                     (expect.generation, body, run_id, *stream, applied.version),
                 )
-            done = taken.rowcount
         if done != 1:
             raise StaleCursor(
                 f"{stream} was committed by another run, or its connection was relinked or removed meanwhile: "
@@ -188,7 +190,8 @@ class SqlStore:
         name = schema.dataset_name()
         tenant = next(iter(itertools.chain(*keys)))[0] if schema.key()[0] == "tenant_id" else ""
         inserted, updated, removed = (json.dumps(part, separators=(",", ":")) for part in keys)
-        sql.exec_driver_sql(
+        changed(
+            sql,
             "INSERT INTO changes (changed_at, dataset, tenant_id, connection_id, run_id, inserted, updated, removed) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
@@ -240,15 +243,15 @@ class SqlStore:
     def cursor(self, stream: Stream, generation: int) -> Cursor:
         """The stream's cursor; its body starts anew when the credential is of another generation."""
         with self.reading() as sql:
-            row = sql.exec_driver_sql(
+            found = fetched(
+                sql,
                 "SELECT version, generation, body, run_id FROM cursors WHERE connection_id = ? AND dataset = ?",
-                tuple(stream),
-            ).one_or_none()
-        if row is None:
+                stream,
+            )
+        if not found:
             return Cursor(generation=generation)
-        if row.generation != generation:
-            return Cursor(row.version, generation)
-        return Cursor(*row)
+        known = Cursor(*found[0])
+        return known if known.generation == generation else Cursor(known.version, generation)
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
         return decode(self._found(schema, where), schema.dtypes())
@@ -266,8 +269,7 @@ class SqlStore:
         asked = [(name, *_comparison(value)) for name, value in where.items()]
         text = _lookup(schema, columns, tuple((name, condition) for name, condition, _ in asked))
         with self.reading() as sql:
-            found = sql.exec_driver_sql(text, tuple(value for *_, value in asked if value is not None))
-            return [tuple(row) for row in found]
+            return fetched(sql, text, tuple(value for *_, value in asked if value is not None))
 
     def read(
         self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None, limit: int | None = None
@@ -327,14 +329,15 @@ class SqlStore:
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
         with self.reading() as sql:
-            found = sql.exec_driver_sql(
+            found = fetched(
+                sql,
                 "SELECT subject, n, position, status, body, staged_at FROM staged_pages "
                 "WHERE connection_id = ? AND dataset = ? AND generation = ? ORDER BY subject, n",
                 (*stream, generation),
-            ).fetchall()
+            )
         return [
-            StagedPage(row.subject, row.n, row.position, row.status, row.body, from_micros(row.staged_at))
-            for row in found
+            StagedPage(subject, n, position, status, body, from_micros(at))
+            for subject, n, position, status, body, at in found
         ]
 
     def instruments_held(self, tenant: str) -> list[str]:
@@ -347,9 +350,7 @@ class SqlStore:
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
-            found = sql.exec_driver_sql(
-                "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,)
-            ).fetchall()
+            found = fetched(sql, "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,))
         aliases: dict[str, dict[str, str]] = {}
         for kind, vendor_id, ours in found:
             aliases.setdefault(kind, {})[vendor_id] = ours
@@ -440,9 +441,8 @@ def _since(now: int, old: tuple[Any, ...] | None) -> int:
 
 def _generation(sql: SqlConnection, connection_id: str) -> int | None:
     """Of the connection's credential; None when it was erased."""
-    text = "SELECT generation FROM connections WHERE connection_id = ?"
-    found: int | None = sql.exec_driver_sql(text, (connection_id,)).scalar()
-    return found
+    found = fetched(sql, "SELECT generation FROM connections WHERE connection_id = ?", (connection_id,))
+    return found[0][0] if found else None
 
 
 def _comparison(value: Any) -> tuple[str, Any]:
