@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from decimal import Decimal
 
 _CALENDARS = {"us": "XNYS", "opt": "XNYS", "crypto": "24/7"}
-_OCC = re.compile(r"^([A-Z][A-Z0-9.]{0,5}) *([0-9]{2})([0-9]{2})([0-9]{2})([CP])([0-9]{8})$")
-_OPTION = re.compile(r"^opt:([A-Z0-9.]+):20([0-9]{2})-([0-9]{2})-([0-9]{2}):([CP]):([0-9.]+)$")
+_OCC = re.compile(r"([A-Z][A-Z0-9.]{0,5}) *([0-9]{2})([0-9]{2})([0-9]{2})([CP])([0-9]{8})")
+_OPTION = re.compile(r"opt:([A-Z0-9.]+):20([0-9]{2})-([0-9]{2})-([0-9]{2}):([CP]):([0-9]+(?:\.[0-9]+)?)")
 
 
 def calendar_of(instrument: str) -> str | None:
@@ -23,16 +24,21 @@ def calendar_of(instrument: str) -> str | None:
 
 def option_of(occ: str) -> str | None:
     """`AAPL260116C00200000`, padded or not → `opt:AAPL:2026-01-16:C:200`; None for what is no OCC symbol."""
-    if (found := _OCC.match(occ)) is None:
+    if (found := _OCC.fullmatch(occ)) is None:
         return None
     root, year, month, day, right, strike = found.groups()
+    try:
+        date(2000 + int(year), int(month), int(day))
+    except ValueError:
+        return None
     plain = format((Decimal(strike) / 1000).normalize(), "f")
     return f"opt:{root}:20{year}-{month}-{day}:{right}:{plain}"
 
 
 def occ_of(instrument: str) -> str | None:
-    """The way back, unpadded; None for what is no option."""
-    if (found := _OPTION.match(instrument)) is None:
+    """The way back, unpadded; None for what is no option, or one that OCC cannot write: it has tenths of a cent."""
+    if (found := _OPTION.fullmatch(instrument)) is None:
         return None
     root, year, month, day, right, strike = found.groups()
-    return f"{root}{year}{month}{day}{right}{int(Decimal(strike) * 1000):08d}"
+    occ = f"{root}{year}{month}{day}{right}{int(Decimal(strike) * 1000):08d}"
+    return occ if option_of(occ) == instrument else None

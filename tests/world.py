@@ -1,4 +1,4 @@
-"""A small world for tests from outside: a simulated bank over real HTTP, a clock, and a worker on real files."""
+"""A small world for tests from outside: a simulated vendor over real HTTP, a clock, and a worker on real files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -23,12 +23,13 @@ from fin_infra.testing import VirtualClock, serve
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-class World:
-    """One bank, one store, one clock. Each `work()` is a fresh worker process as far as state goes."""
+class VendorWorld:
+    """One vendor, one store, one clock. Each `work()` is a fresh worker process as far as state goes."""
 
-    def __init__(self, folder: Path, bank: TellerSimulator, url: str, clock: VirtualClock) -> None:
+    vendor: ClassVar[str]
+
+    def __init__(self, folder: Path, url: str, clock: VirtualClock) -> None:
         self.folder = folder
-        self.bank = bank
         self.url = url
         self.clock = clock
         self.settings = Settings(store_url=f"sqlite:///{folder / 'fin.db'}", http_timeout=2.0)
@@ -36,12 +37,12 @@ class World:
 
     def runtime(self, **more: Any) -> Runtime:
         return Runtime(
-            self.settings, now=self.clock, base_urls={"teller": self.url}, on_report=self.reports.append, **more
+            self.settings, now=self.clock, base_urls={self.vendor: self.url}, on_report=self.reports.append, **more
         )
 
-    async def link(self, token: str = "tok", tenant: str = "ada") -> Connection:
+    async def linked(self, secrets: dict[str, str], tenant: str) -> Connection:
         async with self.runtime() as runtime:
-            return runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=tenant)
+            return runtime.connections.add(resolve(self.vendor), secrets, tenant=tenant)
 
     async def work(self, after: timedelta = timedelta()) -> list[SyncReport]:
         """Time passes, then a worker plans and works until nothing is due. Its reports."""
@@ -70,11 +71,24 @@ class World:
         with self.store() as store:
             return read(dataset, store=store, **filters).collect()
 
-    def ids(self, dataset: str = "transactions") -> list[str]:
-        return sorted(row["transaction_id"] for row in self.rows(dataset))
-
     def stream(self, dataset: str = "transactions") -> dict[str, Any]:
         return next(row for row in self.rows("streams") if row["dataset"] == dataset)
+
+
+class World(VendorWorld):
+    """A bank."""
+
+    vendor = "teller"
+
+    def __init__(self, folder: Path, bank: TellerSimulator, url: str, clock: VirtualClock) -> None:
+        super().__init__(folder, url, clock)
+        self.bank = bank
+
+    async def link(self, token: str = "tok", tenant: str = "ada") -> Connection:
+        return await self.linked({"access_token": token}, tenant)
+
+    def ids(self, dataset: str = "transactions") -> list[str]:
+        return sorted(row["transaction_id"] for row in self.rows(dataset))
 
 
 @contextmanager

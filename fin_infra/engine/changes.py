@@ -42,8 +42,11 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     if run.source.kind != "series":
         pairs = [(name, series.ticker(name)) for name in run.instruments]
         return [Want(name, ticker, now.date(), now.date()) for name, ticker in pairs if ticker is not None]
-    bars = _bars(run, run.instruments, now.date() - series.history - timedelta(days=7), store, narrow=True)
-    return wants_of(series, run.instruments, bars, place.get("instruments", {}), now)
+    spots = place.get("instruments", {})
+    anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
+    since = date.min if anew else now.date() - series.history - timedelta(days=7)
+    bars = _bars(run, run.instruments, since, store, narrow=True)
+    return wants_of(series, run.instruments, bars, spots, now)
 
 
 def _bars(run: Run, instruments: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
@@ -255,18 +258,22 @@ def _snapshot(
 ) -> Change:
     """The whole set of one account: what it no longer holds leaves the table in the same commit.
 
-    Holdings of which much is suddenly gone stay as they are, whole, until a second read says the same.
+    Holdings of which much is suddenly gone stay as they are, whole, until a second read says the same. A row that came
+    and cannot be used stays as it was; one that does not even say what it is about could be any: then nothing leaves.
     """
-    if account is None or built.rejects:
+    *_, subject = schema.key()
+    unusable = {(reject.row.get(subject) or "").strip() for reject in built.rejects}
+    if account is None or "" in unusable:
         return Change(schema, built.good)
     where = {"tenant_id": run.connection.tenant_id, "account_id": account.account_id}
     came = set(built.good.select(schema.key()).rows())
     held = store.values(schema, schema.key(), where)
-    gone = [key for key in held if key not in came]
+    gone = [key for key in held if key not in came and key[-1] not in unusable]
     if schema is Holdings:
         spot = place["accounts"].setdefault(account.vendor_id, {})
         suspect, spot["suspect"] = spot.get("suspect"), sorted(key[-1] for key in gone)
-        if len(gone) > max(1, SHRINK_SHARE * len(held)) and suspect != spot["suspect"]:
+        shrunk = len(gone) > max(1, SHRINK_SHARE * len(held)) or (built.good.is_empty() and gone)
+        if shrunk and suspect != spot["suspect"]:
             detail = f"{len(gone)} of {len(held)} holdings are gone; nothing is changed until a second read agrees"
             run.doubts.append((schema.dataset_name(), Doubt("shrink_guard", account.account_id, detail)))
             run.held_back.add(account.vendor_id)
@@ -300,7 +307,7 @@ def _close_series(run: Run, ask: Ask, place: Place) -> None:
     if run.ordered is None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
-    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, run.instruments)]
+    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, sorted(spots))]
 
 
 def _value(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:

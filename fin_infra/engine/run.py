@@ -33,7 +33,7 @@ class Run:
     accounts: dict[str, Account] = field(default_factory=dict)
     pages: dict[Part, list[Page]] = field(default_factory=dict)
     complete: set[Part] = field(default_factory=set)
-    unstaged: list[StagedPage] = field(default_factory=list)
+    unstaged: list[StagedPage] = field(default_factory=list)  # not sealed until they are written
     failed: dict[str, FinInfraError] = field(default_factory=dict)  # accounts that failed alone
     stopped: FinInfraError | None = None  # what ended the asking before its end
     doubts: list[tuple[str, Doubt]] = field(default_factory=list)

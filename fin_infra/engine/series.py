@@ -1,7 +1,7 @@
 """Series: what is asked for is the expected sessions less the final bars held; what comes is judged before it is kept.
 
-A bar is `provisional` until it was read equal twice after its session was published, or once long after. Nothing a
-vendor no longer serves is removed: a purge at the vendor must not become one here.
+A bar is `provisional` until it was read equal twice after its session was published; a first read long after is
+enough. Nothing a vendor no longer serves is removed: a purge at the vendor must not become one here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ from fin_infra.instruments import calendar_of
 from fin_infra.providers.base import Series, Want
 
 Spot = dict[str, Any]
-"""What is remembered of one instrument. `head`: nothing is before this session; `heading`: [that session, the day it
-was first seen so]. `absent`: session → the day its bar was first missed, "" once a later read missed it too.
-`refused`: the day the vendor refused its symbol. `redo`: its basis changed, the whole series is read anew."""
+"""What is remembered of one instrument. `head`: nothing is before this session; `heading`: [that session, when it was
+first seen so]; `nothing`: there never was a bar. `absent`: session → when its bar was first missed, "" once a later
+read missed it too. `refused`: the day the vendor refused its symbol. `redo`: its basis changed and the whole series is
+read anew until all of it is final; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
+keep an older basis."""
 
-SETTLED_AFTER = timedelta(days=3)  # so long after its publication one read of a bar is enough
+SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication is enough
 READS_APART = timedelta(minutes=15)
+MISSED_APART = timedelta(hours=20)  # two days, whatever the zone; daily runs are never nearer, early closes or not
+MAY_COME_LATE = timedelta(days=28)
+SAME = 1e-3  # what two closes of one basis may differ by
 REFUSED_FOR = timedelta(days=7)
 VALUES = ("open", "high", "low", "close", "volume")
 
@@ -51,20 +56,35 @@ def wants_of(
         expected = expected_sessions(series, calendar, spot, now)
         missing = [day for day in expected if day not in final.get(instrument, ())]
         if spot.get("redo"):
-            missing = expected
-        if missing:
+            wants.append(_whole(instrument, ticker, expected, held))
+        elif missing:
             earlier = [day for day in expected if day < missing[0]]
             first = earlier[-series.overlap :][0] if earlier and series.overlap else missing[0]
+            # what may still come is looked for along the way, all such instruments over the same days: in one call
+            late = expected[-1] - MAY_COME_LATE
+            if any(day >= late for day in _gone(spot)):
+                first = min(first, late)
             wants.append(Want(instrument, ticker, first, expected[-1]))
     return wants
+
+
+def _whole(instrument: str, ticker: str, expected: Sequence[date], held: pl.DataFrame) -> Want:
+    """All that is held, however old, and all that is expected."""
+    days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected]
+    return Want(instrument, ticker, min(days), max(days))
 
 
 def expected_sessions(series: Series, calendar: Calendar, spot: Spot, now: datetime) -> list[date]:
     """Sessions whose bar the vendor must have by now, oldest first, less those it is known not to have."""
     last = calendar.last_closed(now - series.lags.get(calendar.name, timedelta())).date
     first = max(last - series.history, date.fromisoformat(spot.get("head", "0001-01-01")))
-    gone = {day for day, seen in spot.get("absent", {}).items() if not seen}
-    return [day for day in calendar.dates(first, last) if day.isoformat() not in gone] if first <= last else []
+    gone = _gone(spot)
+    return [day for day in calendar.dates(first, last) if day not in gone] if first <= last else []
+
+
+def _gone(spot: Spot) -> set[date]:
+    """Sessions that the vendor is known not to have."""
+    return {date.fromisoformat(day) for day, seen in spot.get("absent", {}).items() if not seen}
 
 
 def known_calendar(instrument: str) -> Calendar | None:
@@ -95,22 +115,45 @@ def judge(
     """
     asked = sessions_of(wants, series)
     rows, strays = _within(built.good, asked)
-    redo = _rebased(rows, held) - {name for name, spot in spots.items() if spot.get("redo")}
-    doubts = [
-        Doubt("rebased", name, "all bars of the overlap differ by one ratio: the whole series is read anew")
-        for name in sorted(redo)
-    ]
-    rows = rows.filter(~pl.col("instrument").is_in(list(redo)))
-    doubts += _restated(rows, held)
+    anew = {want.instrument for want in wants if spots.get(want.instrument, {}).get("redo")}
+    redo = _rebased(rows, held) - anew
+    doubts: list[Doubt] = []
+    short = {name for name in sorted(anew) if not _replaces(spots[name], name, rows, held, doubts)}
+    rows = _settled(rows.filter(~pl.col("instrument").is_in([*redo, *short])), held, asked)
+    doubts += [doubt for doubt in _restated(rows, held) if doubt.subject not in anew]
+    unsettled = set(_overlap(rows, held).filter(pl.col("state") != "final")["instrument"])
     for want in wants:
-        if want.instrument not in redo:
+        if want.instrument not in redo | short:
             spot = spots.setdefault(want.instrument, {})
-            spot.pop("redo", None)
+            if want.instrument not in unsettled:
+                spot.pop("redo", None)
+                spot.pop("lost", None)
             spot.pop("refused", None)
-            _note_missing(spot, want, asked, rows, held, now.date())
+            _note_missing(spot, want, asked, rows, held, now)
     for name in redo:
         spots.setdefault(name, {})["redo"] = True
-    return Judged(_settled(rows, held, asked), strays, doubts, redo)
+    return Judged(rows, strays, doubts, redo)
+
+
+def _replaces(spot: Spot, name: str, rows: pl.DataFrame, held: pl.DataFrame, doubts: list[Doubt]) -> bool:
+    """Whether a series that was read anew takes the place of the held one: when it is as long, or twice is not.
+
+    A half of each basis would be worse than to wait for another read.
+    """
+    mine = pl.col("instrument") == name
+    lost = sorted(set(held.filter(mine)["session"]) - set(rows.filter(mine)["session"]))
+    before = spot.pop("lost", None)
+    spot.pop("older", None)
+    if not lost:
+        return True
+    spot["lost"] = len(lost)
+    if before is None or len(lost) < before:
+        detail = f"{len(lost)} bars are not in the series read anew; none is changed until a second read agrees"
+        doubts.append(Doubt("shrink_guard", name, detail))
+        return False
+    if len(lost) < held.filter(mine).height:
+        spot["older"] = [len(lost), lost[-1].isoformat()]
+    return True
 
 
 def judged_alone(built: Built, series: Series, first: date | None, last: date | None) -> Built:
@@ -169,16 +212,15 @@ def _differs(names: Sequence[str] = VALUES) -> pl.Expr:
 
 
 def _rebased(rows: pl.DataFrame, held: pl.DataFrame) -> frozenset[str]:
-    """Instruments whose held bars all differ by one and the same ratio: a split, not a correction."""
+    """Instruments whose oldest bar of the overlap changed: what is before it may have changed too.
+
+    So it is when the vendor adjusts for a split, at once or some days later. No ratio is looked for: rounding blurs it,
+    and bars after the split do not have it. One correction that happens to be the oldest costs one more read.
+    """
     ratio = pl.col("close").cast(pl.Float64) / pl.col("close_held").cast(pl.Float64)
-    spread = (
-        _overlap(rows, held)
-        .group_by("instrument")
-        .agg(low=ratio.min(), high=ratio.max(), bars=pl.len())
-        .filter((pl.col("bars") >= 3) & ((pl.col("low") - 1).abs() > 1e-3))
-        .filter((pl.col("high") / pl.col("low") - 1).abs() < 1e-3)
-    )
-    return frozenset(spread["instrument"])
+    oldest = _overlap(rows, held).sort("session").group_by("instrument").first()
+    changed = oldest.filter((pl.col("state_held") == "final") & ((ratio - 1).abs() > SAME))
+    return frozenset(changed["instrument"])
 
 
 def _restated(rows: pl.DataFrame, held: pl.DataFrame) -> list[Doubt]:
@@ -191,14 +233,17 @@ def _restated(rows: pl.DataFrame, held: pl.DataFrame) -> list[Doubt]:
 
 
 def _settled(rows: pl.DataFrame, held: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
-    """The rows with their state: final when a second read after publication says the same, or one long after."""
+    """The rows with their state: final when a second read after publication says the same, or a first one long after.
+
+    A bar that changed is provisional again, however old.
+    """
     before = held.select("instrument", "session", *(pl.col(name).alias(f"{name}_held") for name in VALUES),
                          read_at="fetched_at", state_held="state")  # fmt: skip
     same = pl.col("read_at").is_not_null() & ~_differs()
     again = same & (pl.col("read_at") >= pl.col("published_at")) & (
         pl.col("fetched_at") - pl.col("read_at") >= READS_APART
     )  # fmt: skip
-    late = pl.col("fetched_at") >= pl.col("published_at") + SETTLED_AFTER
+    late = pl.col("read_at").is_null() & (pl.col("fetched_at") >= pl.col("published_at") + SETTLED_AFTER)
     kept = same & (pl.col("state_held") == "final")
     final = pl.when(kept | again | late).then(pl.lit("final")).otherwise(pl.lit("provisional"))
     key = ["instrument", "session"]
@@ -211,25 +256,34 @@ def _settled(rows: pl.DataFrame, held: pl.DataFrame, asked: pl.DataFrame) -> pl.
 
 
 def _note_missing(
-    spot: Spot, want: Want, asked: pl.DataFrame, rows: pl.DataFrame, held: pl.DataFrame, today: date
+    spot: Spot, want: Want, asked: pl.DataFrame, rows: pl.DataFrame, held: pl.DataFrame, now: datetime
 ) -> None:
     """Sessions without a bar. Missed by one read they are asked for again, by two reads on two days no more."""
+
+    def long_ago(seen: str) -> bool:
+        return not seen or now - datetime.fromisoformat(seen) >= MISSED_APART
+
+    at = now.isoformat(timespec="seconds")
     mine = pl.col("instrument") == want.instrument
     came, before = set(rows.filter(mine)["session"]), set(held.filter(mine)["session"])
     missing = [day for day in asked.filter(mine)["session"] if day not in came and day not in before]
     earliest = min(came | before, default=want.last + timedelta(days=1))
     lead = [day for day in missing if day < earliest]
     heading = spot.pop("heading", None)
+    if came and spot.pop("nothing", False):  # a vendor that had nothing may have had a bad day: it is asked for all
+        spot.pop("head", None)
     if lead:
-        if heading is not None and heading[1] < today.isoformat():
-            spot["head"] = min(heading[0], earliest.isoformat())
+        begin, seen = min(heading[0] if heading else "9999", earliest.isoformat()), heading[1] if heading else at
+        if long_ago(seen):
+            spot["head"] = begin
+            if not (came or before):
+                spot["nothing"] = True
         else:
-            seen = heading[1] if heading else today.isoformat()
-            spot["heading"] = [min(heading[0] if heading else "9999", earliest.isoformat()), seen]
+            spot["heading"] = [begin, seen]
     absent = {}
     for day in missing[len(lead) :]:
-        first_missed = spot.get("absent", {}).get(day.isoformat(), today.isoformat())
-        absent[day.isoformat()] = "" if first_missed < today.isoformat() else first_missed
+        first_missed = spot.get("absent", {}).get(day.isoformat(), at)
+        absent[day.isoformat()] = "" if long_ago(first_missed) else first_missed
     kept = {
         day: seen for day, seen in spot.get("absent", {}).items()
         if not seen and day not in absent and date.fromisoformat(day) not in came
@@ -248,6 +302,13 @@ def open_doubts(spots: Mapping[str, Spot], instruments: Sequence[str]) -> list[D
         if spot.get("absent"):
             days = [date.fromisoformat(day) for day in spot["absent"]]
             doubts.append(Doubt("missing_sessions", name, f"the vendor has no bar for: {_listed(days)}"))
+        if "redo" in spot:
+            detail = "final bars changed as far back as was read: the whole series is read anew, until a read agrees"
+            doubts.append(Doubt("rebased", name, detail))
+        if "older" in spot:
+            count, last = spot["older"]
+            detail = f"{count} bars up to {last} keep an older basis: the vendor no longer serves them"
+            doubts.append(Doubt("rebased", name, detail))
         if "refused" in spot:
             doubts.append(Doubt("unresolved_instrument", name, "the vendor refuses its symbol; asked again in a week"))
     return doubts

@@ -197,15 +197,18 @@ class Engine:
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
                 elif not dry_run:
-                    staging.stage(run, page, self._connections.vault)
+                    staging.stage(run, page)
                     if staging.due(run, self._now()):
-                        await self._offload(lambda: staging.keep(run, cursor, self._store, self._now()))
+                        await self._offload(lambda: self._keep(run, cursor))
                 self._on_page(run.stream, sum(map(len, run.pages.values())))
         except FinInfraError as error:
             run.stopped = error
             if isinstance(error, DefectError):
                 run.defect(run.stream.dataset, str(run.stream), error)
-            await self._offload(lambda: staging.keep(run, cursor, self._store, self._now()))
+            await self._offload(lambda: self._keep(run, cursor))
+
+    def _keep(self, run: Run, cursor: Cursor) -> None:
+        staging.keep(run, cursor, self._store, self._connections.vault, self._now())
 
     def _commit(self, run: Run, ask: Ask, cursor: Cursor, place: Place, calls: int, dry_run: bool) -> SyncReport:
         """Frames, reconciliation and the one transaction. Runs in a thread."""

@@ -87,6 +87,11 @@ def held(store: Store, schema: type[Dataset], columns: Sequence[str] | None = No
     return pl.concat(list(store.read(schema, Query(**query), columns)))
 
 
+def in_key_order(rows: pl.DataFrame, schema: type[Dataset]) -> pl.DataFrame:
+    """Sorted by the key as a store sorts it: text by its bytes, a closed word by its letters."""
+    return rows.sort([pl.col(name).cast(pl.String) for name in schema.key()])
+
+
 def everything(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, for who looks for traces."""
     with store.reading() as sql:
@@ -144,7 +149,10 @@ def value_of(name: str, dtype: pl.DataType) -> st.SearchStrategy[Any]:
 
 
 def frames_of(schema: type[Dataset], *, tenant: str, max_rows: int = 6) -> st.SearchStrategy[pl.DataFrame]:
-    """Frames of a schema for one tenant, with keys that differ and nulls wherever it allows them."""
+    """Frames of a schema for one tenant, with keys that differ and nulls wherever it allows them.
+
+    Of what belongs to no tenant, the instruments carry the tenant's name: nobody else has the same.
+    """
     columns = schema.columns()
     key = schema.primary_key()
     rows = st.fixed_dictionaries(
@@ -153,6 +161,7 @@ def frames_of(schema: type[Dataset], *, tenant: str, max_rows: int = 6) -> st.Se
             for name, dtype in schema.dtypes().items()
         }
         | {"tenant_id": st.just(tenant)}
+        | ({} if "tenant_id" in columns else {"instrument": words.map(lambda word: f"us:{tenant}{word}")})
     )
     several = st.lists(rows, min_size=1, max_size=max_rows, unique_by=lambda row: tuple(row[name] for name in key))
     return several.map(lambda found: frame(schema, found))

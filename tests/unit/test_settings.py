@@ -115,3 +115,58 @@ def test_a_store_without_a_file_asks_for_the_other_places(url: str) -> None:
     with pytest.raises(UsageError, match="FIN_INFRA_VAULT_KEY") as wrong:
         _ = settings.effective_vault_key_file
     assert "hunter2" not in one_sentence(wrong.value)
+
+
+# -- instruments and providers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "watched"),
+    [
+        ("", []), (" ", []), (",,", []), ("us:SPY", ["us:SPY"]), (" us:SPY , crypto:bitcoin,", ["us:SPY", "crypto:bitcoin"]),
+        ("opt:AAPL:2026-01-16:C:200", ["opt:AAPL:2026-01-16:C:200"]), ("xlon:VOD,us:BRK.B", ["xlon:VOD", "us:BRK.B"]),
+        ("ccxt.kraken:x", ["ccxt.kraken:x"]),
+    ],
+)  # fmt: skip
+def test_the_watchlist_is_a_list_of_instruments(monkeypatch: pytest.MonkeyPatch, said: str, watched: list[str]) -> None:
+    monkeypatch.setenv("FIN_INFRA_WATCHLIST", said)
+    assert Settings.load().watched == watched
+
+
+@pytest.mark.parametrize("wrong", ["SPY", "US:SPY", "us:", ":SPY", "us SPY", "us:SPY QQQ", "us:SPY;us:QQQ us:VTI"])
+def test_a_watchlist_with_something_else_names_it(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("FIN_INFRA_WATCHLIST", f"us:KO,{wrong}")
+    with pytest.raises(UsageError, match="FIN_INFRA_WATCHLIST") as refused:
+        _ = Settings.load().watched
+    assert repr(wrong) in one_sentence(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "order"),
+    [
+        ("", []),
+        ("alpaca", ["alpaca"]),
+        (" alphavantage, alpaca ,", ["alphavantage", "alpaca"]),
+        ("ccxt.kraken", ["ccxt.kraken"]),
+    ],
+)
+def test_whose_prices_are_preferred_is_an_order(monkeypatch: pytest.MonkeyPatch, said: str, order: list[str]) -> None:
+    monkeypatch.setenv("FIN_INFRA_PRICE_PROVIDERS", said)
+    assert Settings.load().preferred_prices == order
+
+
+def test_a_vendors_hosts_have_an_address_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor = Settings.load().vendor("alpaca")
+    assert [vendor.base_url_of(host) for host in ("", "data", "live")] == [None, None, None]
+    monkeypatch.setenv("FIN_INFRA_ALPACA_BASE_URL", " http://127.0.0.1:7001 ")
+    monkeypatch.setenv("FIN_INFRA_ALPACA_DATA_BASE_URL", "http://127.0.0.1:7002")
+    monkeypatch.setenv("FIN_INFRA_ALPACA_LIVE_BASE_URL", "  ")
+    vendor = Settings.load().vendor("alpaca")
+    assert vendor.base_url == vendor.base_url_of("") == "http://127.0.0.1:7001"
+    assert (vendor.base_url_of("data"), vendor.base_url_of("live")) == ("http://127.0.0.1:7002", None)
+
+
+def test_an_address_is_shown_without_the_password_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIN_INFRA_ALPACA_BASE_URL", "http://ada:hunter2@127.0.0.1:7001/x")
+    assert Settings.load().vendor("alpaca").shown_base_url == "http://…@127.0.0.1:7001/x"
+    assert Settings.load().vendor("teller").shown_base_url is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,15 @@ from fin_infra.errors import (
 )
 from fin_infra.providers import DOMAINS, PROVIDERS, resolve
 from fin_infra.providers.base import Provider, Refusal, Reply
-from fin_infra.providers.transport import LONGEST_WAIT, Transport, refusal, retry_after
+from fin_infra.providers.transport import (
+    LONGEST_WAIT,
+    Call,
+    Transport,
+    UnlimitedMeter,
+    refusal,
+    reset_after,
+    retry_after,
+)
 from tests.unit.helpers import START, one_sentence
 
 
@@ -85,6 +94,55 @@ def test_any_date_is_a_wait_within_a_day(moment: datetime) -> None:
     found = retry_after({"retry-after": format_datetime(moment, usegmt=True)}, START)
     assert found is not None
     assert 0 <= found <= LONGEST_WAIT
+
+
+# -- X-RateLimit-Reset ---------------------------------------------------------------------------------------------------
+
+NOW = int(START.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (str(NOW + 45), 45.0), (str(NOW), 0.0), (str(NOW - 45), 0.0), (str(NOW + 10**6), LONGEST_WAIT), (f" {NOW + 1} ", 1.0),
+        ("0", 0.0), ("30", 30.0), ("86400", LONGEST_WAIT), ("86401", LONGEST_WAIT), ("1000000000", LONGEST_WAIT),
+        ("1000000001", 0.0), ("999999999999", LONGEST_WAIT),
+        (str(NOW * 1000), None),  # milliseconds: no vendor's way that we know
+        ("", None), ("soon", None), ("-1", None), ("1.5", None), ("٣٠", None), ("30,30", None),
+    ],
+)  # fmt: skip
+def test_t25_a_reset_is_an_instant_or_a_span(value: str, seconds: float | None) -> None:
+    assert reset_after({"x-ratelimit-reset": value}, START) == seconds
+
+
+def test_a_reset_is_measured_from_the_answers_moment_to_the_fraction() -> None:
+    at = START + timedelta(milliseconds=250)
+    assert reset_after({"x-ratelimit-reset": str(NOW + 1)}, at) == pytest.approx(0.75)
+    assert reset_after({}, at) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=st.one_of(st.text(max_size=15), st.integers(0, 10**15).map(str), st.floats().map(str)))
+def test_whatever_the_reset_says_the_wait_is_none_or_within_a_day(value: str) -> None:
+    found = reset_after({"x-ratelimit-reset": value}, START)
+    assert found is None or 0 <= found <= LONGEST_WAIT
+
+
+def test_t25_the_reset_is_the_wait_of_a_refused_call_unless_retry_after_says_it() -> None:
+    told = reply(429, X_RateLimit_Reset=str(NOW + 45))
+    both = reply(429, X_RateLimit_Reset=str(NOW + 45), Retry_After="7")
+    waits = [
+        getattr(refusal(vendor(*table), each), "retry_after", None) for table in ((), TABLE) for each in (told, both)
+    ]
+    assert waits == [45.0, 7.0, 45.0, 7.0]
+
+
+def test_a_reset_beside_another_refusal_is_no_wait() -> None:
+    """Vendors send it with every answer: what is down for a moment is not down until the minute ends."""
+    for status in (500, 503, 504):
+        error = refusal(vendor(*TABLE), reply(status, X_RateLimit_Reset=str(NOW + 45)))
+        assert isinstance(error, TransientError)
+        assert error.retry_after is None
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------------
@@ -189,6 +247,27 @@ def test_tellers_refusals(status: int, word: str, code: str) -> None:
     assert error.code == code
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (400, '{"message":"invalid symbol: BRK-B"}', "unknown_symbol"), (400, '{"message":"invalid end"}', "bad_request"),
+        (400, "", "bad_request"), (401, '{"code":40110000,"message":"request is not authorized"}', "auth_invalid"),
+        (403, '{"message":"forbidden."}', "auth_invalid"), (403, '{"code":40310000,"message":"no"}', "permission_denied"),
+        (403, '{"message":"subscription does not permit querying recent SIP data"}', "plan_limit"),
+        (404, '{"code":40410000,"message":"position does not exist"}', "not_found"), (404, "<html>", "not_found"),
+        (422, '{"code":42210000,"message":"qty must be integer"}', "bad_request"),
+        (429, '{"code":42910000,"message":"rate limit exceeded"}', "rate_limited"),
+        (429, '{"message":"too many requests."}', "rate_limited"), (500, '{"code":50010000}', "vendor_unavailable"),
+        (503, "", "vendor_unavailable"), (504, "", "vendor_timeout"), (418, "", "contract_broken"), (207, "[]", "contract_broken"),
+    ],
+)  # fmt: skip
+def test_alpacas_refusals(status: int, body: str, code: str) -> None:
+    error = refusal(resolve("alpaca"), Reply(status, {}, body.encode(), START))
+    assert error is not None
+    assert error.code == code
+    one_sentence(error)
+
+
 def test_the_domains_of_the_registry_are_those_the_vendors_declare() -> None:
     declared: dict[str, set[str]] = {}
     for name in PROVIDERS:
@@ -251,6 +330,64 @@ async def test_a_vendor_that_does_not_answer_is_ill_as_a_whole() -> None:
         with pytest.raises(TransientError) as raised:
             await transport.get("/x")
     assert raised.value.vendor_wide
+
+
+class Answers(httpx.AsyncBaseTransport):
+    """A network that answers everything with the address it was asked at."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=f"{request.url.host}:{request.url.port}{request.url.path}")
+
+
+async def test_each_host_is_asked_at_its_own_address_and_the_meter_knows_which() -> None:
+    class Noting(UnlimitedMeter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noted: list[Call] = []
+
+        async def acquire(self, call: Call) -> object:
+            self.noted.append(call)
+            return await super().acquire(call)
+
+    meter, guarded = Noting(), list[str]()
+
+    async def guard(once: Any, host: str) -> Reply:
+        guarded.append(host)
+        answered: Reply = await once()
+        return answered
+
+    addresses = {"": "http://127.0.0.1:7001", "data": "http://127.0.0.1:7002"}
+    clients = {name: httpx.AsyncClient(transport=Answers(), base_url=url) for name, url in addresses.items()}
+    transport = Transport(
+        vendor(), clients.__getitem__, httpx.Auth(), connection_id="con", now=lambda: START, meter=meter, guard=guard
+    )
+    bodies = [(await transport.get("/v2/x", host=host)).body for host in ("", "data", "")]
+    assert bodies == [b"127.0.0.1:7001/v2/x", b"127.0.0.1:7002/v2/x", b"127.0.0.1:7001/v2/x"]
+    assert [(call.host, call.endpoint) for call in meter.noted] == [("", "/v2/x"), ("data", "/v2/x"), ("", "/v2/x")]
+    assert (guarded, transport.calls) == (["", "data", ""], 3)
+    for client in clients.values():
+        await client.aclose()
+
+
+async def test_one_client_serves_all_hosts_of_a_vendor_with_one_address() -> None:
+    async with httpx.AsyncClient(transport=Answers(), base_url="http://127.0.0.1:7001") as client:
+        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        assert (await transport.get("/x", host="data")).body == b"127.0.0.1:7001/x"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/v2/stocks/bars", "/v2/stocks/bars"), ("/v1beta3/crypto/us/bars", "/v1beta3/crypto/us/bars"),
+        ("/v2/positions/b28f4066-5c6d", "/v2/positions/{id}"), ("/accounts/acc_1/balances", "/accounts/{id}/balances"),
+    ],
+)  # fmt: skip
+async def test_an_endpoint_is_told_without_ids(path: str, shown: str) -> None:
+    async with httpx.AsyncClient(transport=Odd(httpx.ReadTimeout("")), base_url="http://127.0.0.1:9") as client:
+        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        with pytest.raises(TransientError) as raised:
+            await transport.get(path)
+    assert f"did not answer {shown} in time" in raised.value.message
 
 
 def test_no_repr_of_a_transport_shows_its_credential() -> None:

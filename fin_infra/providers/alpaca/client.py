@@ -15,6 +15,9 @@ ACTIVITIES_PAGE = 100
 BARS_PAGE = 10_000
 SYMBOLS_PER_CALL = 100
 MOST_PAGES = 10_000
+CONCERNS_ALL = frozenset(
+    {"auth_invalid", "rate_limited", "quota_exhausted", "network_error", "vendor_timeout", "usage"}
+)
 
 
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -71,10 +74,22 @@ async def assets(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
 
 async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """Raw daily bars of all wanted instruments, many symbols a call where they want the same sessions."""
+    """Raw daily bars of all wanted instruments, many symbols a call where they want the same sessions.
+
+    A group that is answered with an error stops no other: it is raised when all were asked. What concerns them all, a
+    refused key, a limit or a host that is not reached, is raised at once.
+    """
+    failed: FinInfraError | None = None
     for path, wants in _groups(ask.wants):
-        async for page in _bars(http, path, wants):
-            yield page
+        try:
+            async for page in _bars(http, path, wants):
+                yield page
+        except FinInfraError as error:
+            if error.code in CONCERNS_ALL:
+                raise
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[Page]:

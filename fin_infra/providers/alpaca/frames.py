@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime, time
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -85,10 +85,14 @@ def holdings(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, account
     """
     assert account is not None, "holdings belong to an account"
     rows = [row for page, _ in pages for row in page]
-    options = [_text(row, "asset_class") == "us_option" for row in rows]
+    keys = [_held(row) for row in rows]
+    options = [
+        _text(row, "asset_class") == "us_option" or (key or "").startswith("opt:")
+        for row, key in zip(rows, keys, strict=True)
+    ]
     columns: Columns = {
         "account_id": [account.account_id for _ in rows],
-        "instrument": [_held(row) for row in rows],
+        "instrument": keys,
         "quantity": [_short(row, "qty") for row in rows],
         "multiplier": ["100" if option else "1" for option in options],
         "price": [_text(row, "current_price") for row in rows],
@@ -219,8 +223,8 @@ def _cash_of(row: wire.Row) -> str | None:
         return None
     try:
         size = 100 if (from_alpaca(_text(row, "symbol") or "") or "").startswith("opt:") else 1
-        cash = EXACT.multiply(EXACT.multiply(Decimal(price), -Decimal(quantity)), Decimal(size))
-    except InvalidOperation:
+        cash = EXACT.multiply(EXACT.multiply(Decimal(price), EXACT.minus(Decimal(quantity))), Decimal(size))
+    except ArithmeticError:
         return None
     exponent = cash.normalize(EXACT).as_tuple().exponent
     if not cash.is_finite() or cash.adjusted() > 19 or not isinstance(exponent, int) or exponent < -18:

@@ -18,28 +18,34 @@ COINS = {
 }  # fmt: skip
 """Alpaca's coins by the id CoinGecko gives them: a ticker alone names several coins."""
 _TICKERS = {coin: ticker for ticker, coin in COINS.items()}
-_EQUITY = re.compile(r"^[A-Z][A-Z0-9]*(?:\.[A-Z]{1,3})?$")
+_EQUITY = re.compile(r"[A-Z][A-Z0-9]*(?:\.[A-Z]{1,3})?")
 
 
 def from_alpaca(symbol: str, asset_class: str | None = None) -> str | None:
     """`BRK.B` → `us:BRK.B`, `BTC/USD` or, of a crypto position, `BTCUSD` → `crypto:bitcoin`, OCC → `opt:…`.
 
-    None for what is no instrument of ours: an unknown coin, or a pair that is not priced in US dollars.
+    None for what is no instrument of ours: an unknown coin, or a pair that is not priced in US dollars. Where no class
+    is said (an activity), six letters or more that end in USD and begin with a coin are the older form of its pair: no
+    listed symbol is so long.
     """
-    if asset_class == "crypto" or "/" in symbol:
+    if asset_class == "crypto" or "/" in symbol or (asset_class is None and _is_pair(symbol)):
         coin = symbol.removesuffix("/USD") if "/" in symbol else symbol.removesuffix("USD")
         return f"crypto:{COINS[coin]}" if coin in COINS and coin != symbol else None
     if asset_class in (None, "us_option") and (option := option_of(symbol)) is not None:
         return option
-    return f"us:{symbol}" if asset_class != "us_option" and _EQUITY.match(symbol) else None
+    return f"us:{symbol}" if asset_class != "us_option" and _EQUITY.fullmatch(symbol) else None
+
+
+def _is_pair(symbol: str) -> bool:
+    return len(symbol) >= 6 and symbol.endswith("USD") and symbol.removesuffix("USD") in COINS
 
 
 def to_alpaca(instrument: str) -> str | None:
-    """The symbol that market data is asked by; None when Alpaca has none."""
+    """The symbol that market data is asked by; None when Alpaca has none, or means something else by it."""
     namespace, _, symbol = instrument.partition(":")
     match namespace:
         case "us":
-            return symbol if _EQUITY.match(symbol) else None
+            return symbol if from_alpaca(symbol) == instrument else None
         case "crypto":
             return f"{_TICKERS[symbol]}/USD" if symbol in _TICKERS else None
         case "opt":
