@@ -34,11 +34,12 @@ def read(
 
     `since` and `until` are inclusive days of the dataset's own date; rows without one are then left out. `as_of`
     gives the rows as they were known at that instant, `history` all versions with `known_from` and `known_to` (null:
-    still so). Of prices there is one row a session: of each instrument one basis (raw before split_adjusted before
-    adjusted: bars of two bases do not join), of each session the provider that comes first in
-    `FIN_INFRA_PRICE_PROVIDERS`; `all_providers` and `history` give every row there is. With `tenant` no row of
-    another tenant is ever read. Nothing is read before `collect()`, and then one consistent snapshot. Raises
-    `UsageError` for an unknown dataset or a filter it does not have.
+    still so). With `tenant` no row of another tenant is ever read. Nothing is read before `collect()`, and then one
+    consistent snapshot. Raises `UsageError` for an unknown dataset or a filter it does not have.
+
+    Of prices there is one row a session, chosen among the rows that the arguments ask for: of each instrument one
+    basis (raw before split_adjusted before adjusted: bars of two bases do not join), of each session the provider that
+    comes first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
     """
     schema = schema_of(dataset)
     if as_of is not None and as_of.tzinfo is None:
@@ -70,7 +71,10 @@ def read(
 
 def _preferred(prices: pl.LazyFrame) -> pl.LazyFrame:
     """One row per instrument and session."""
-    order = [*dict.fromkeys([*Settings.load().preferred_prices, *PROVIDERS])]
+    preferred = Settings.load().preferred_prices
+    if unknown := [name for name in preferred if name not in PROVIDERS]:
+        raise UsageError(f"FIN_INFRA_PRICE_PROVIDERS names {', '.join(unknown)}; there are: {', '.join(PROVIDERS)}")
+    order = [*dict.fromkeys([*preferred, *PROVIDERS])]
     place = pl.col("provider").replace_strict(order, list(range(len(order))), default=len(order), return_dtype=pl.Int64)
     basis, day = pl.col("basis").to_physical(), ("instrument", "session")
     like_with_like = prices.filter(basis == basis.min().over("instrument"))

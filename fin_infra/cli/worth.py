@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
+
+
+ZERO = Decimal(0)
+EXACT = Context(prec=100)  # Python's usual 28 digits would round a large sum, or a coin's 18 decimals, in passing
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
         if row[name] is None:
             missing.append(f"account {row['account_id']}: the vendor did not say its {name}")
         else:
-            total[row["currency"]] = total.get(row["currency"], Decimal(0)) + row[name]
+            total[row["currency"]] = EXACT.add(total.get(row["currency"], ZERO), row[name])
     without = [i for i in accounts["account_id"] if i not in set(balances["account_id"])]
     missing += [f"account {account}: no balance is known" for account in without]
     newest = prices.sort("session").group_by("instrument").agg(pl.col("close", "currency").last())
@@ -53,9 +57,10 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
             said = "" if value is None else f", by the broker {_plain(value)} {row['currency']}"
             missing.append(f"{_plain(row['quantity'])} {row['instrument']}: no price is held{said}")
         else:
-            total[currency] = total.get(currency, Decimal(0)) + row["quantity"] * row["multiplier"] * close
+            value = EXACT.multiply(EXACT.multiply(row["quantity"], row["multiplier"]), close)
+            total[currency] = EXACT.add(total.get(currency, ZERO), value)
     return NetWorth(total, missing)
 
 
 def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"
+    return f"{amount.normalize(EXACT):f}"

@@ -15,6 +15,7 @@ from fin_infra.store import Applied, Counts, Records, Store
 Row = dict[str, Any]
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
+    "unpriced",
 )  # fmt: skip
 
 
@@ -115,6 +116,8 @@ def _findings(run: Run, known: list[Row], base: Row, now: datetime, *, settle: b
         }  # fmt: skip
     if settle and run.stopped is None:
         for finding_id, row in before.items():
+            if row["kind"] == "unpriced" and run.ordered is not None:  # the run was about others
+                continue
             if finding_id not in rows and row["kind"] in SETTLED_BY_A_GOOD_RUN:
                 rows[finding_id] = {**row, **base, "state": "resolved"}
     return list(rows.values())

@@ -18,7 +18,7 @@ from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import judge, open_doubts, wants_of
+from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
 from fin_infra.engine.staging import Restored
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
@@ -72,7 +72,7 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
     if run.source.kind == "series":
-        _close_series(run, ask, place)
+        _close_series(run, ask, place, store)
     return [
         group[0]
         if len(group) == 1
@@ -298,7 +298,7 @@ def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: 
     return Change(Prices, done.rows)
 
 
-def _close_series(run: Run, ask: Ask, place: Place) -> None:
+def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     """What is remembered of instruments that failed or left, and what is still wrong with the others."""
     spots = place.setdefault("instruments", {})
     for name, error in run.failed.items():
@@ -308,6 +308,20 @@ def _close_series(run: Run, ask: Ask, place: Place) -> None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
     run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, sorted(spots))]
+    if run.ordered is None:
+        detail = f"{run.connection.provider} has no daily bars of it, and no other vendor's price is held"
+        run.doubts += [(Prices.dataset_name(), Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+
+
+def _unpriced(run: Run, store: Store) -> list[str]:
+    """Instruments that are held, or watched, and that nobody prices: a net worth lacks them."""
+    series = run.source.series
+    assert series is not None
+    names = [name for name in run.instruments if series.ticker(name) is None or known_calendar(name) is None]
+    priced = {
+        name for part in store.read(Prices, Query(instruments=names), ["instrument"]) for name in part.to_series()
+    }
+    return [name for name in names if name not in priced]
 
 
 def _value(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:

@@ -110,7 +110,7 @@ class Transport:
             reply = Reply(answer.status_code, headers, answer.content, self._now())
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise UsageError(
-                f"the address of {name} is no http address; correct FIN_INFRA_{name.upper()}_BASE_URL"
+                f"the address of {name} is no http address; correct {_variable(name, host, 'base_url')}"
             ) from None
         except httpx.TimeoutException:
             raise TransientError(
@@ -121,7 +121,7 @@ class Transport:
             if "certificate" in str(error).lower():
                 raise UsageError(
                     f"the TLS certificate shown at {client.base_url.host} is not trusted, or ours was refused; "
-                    f"check FIN_INFRA_{name.upper()}_CERTIFICATE, _PRIVATE_KEY and _BASE_URL"
+                    f"check {_variable(name, '', 'certificate')}, _PRIVATE_KEY and {_variable(name, host, 'base_url')}"
                 ) from None
             raise TransientError(
                 f"{name} cannot be reached at {client.base_url.host}; check the network, it is tried again",
@@ -139,6 +139,12 @@ class Transport:
         if (refused := refusal(self._provider, reply)) is not None:
             raise refused
         return reply
+
+
+def _variable(name: str, host: str, field: str) -> str:
+    """The setting's name, for messages."""
+    parts = [part for part in ("fin_infra", name.replace(".", "_"), host, field) if part]
+    return "_".join(parts).upper()
 
 
 def _endpoint(path: str) -> str:

@@ -360,6 +360,12 @@ class SqlStore:
         with self.writing() as sql:
             count = 0
             self._read_anew(sql, connection_id)
+            changes = tables.CHANGES  # what belongs to nobody stays, and so does what the feed says of it
+            sql.execute(
+                changes.update()
+                .where(changes.c.connection_id == connection_id, changes.c.tenant_id == "")
+                .values(connection_id="")
+            )
             for table in tables.OWNED_BY_CONNECTION:
                 count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
         with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased

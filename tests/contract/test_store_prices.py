@@ -188,12 +188,18 @@ def test_the_registrys_order_decides_whose_price_it_is(bench: Bench) -> None:
 def test_an_order_of_ones_own_comes_first_and_the_registrys_after(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = "elsewhere", list(PROVIDERS)[-1]
+    first, second = list(PROVIDERS)[-1], list(PROVIDERS)[-2]
     monkeypatch.setenv("FIN_INFRA_PRICE_PROVIDERS", f" {first} , {second}")
-    commit(bench, Prices, [bar(provider=name) for name in ("aa", *PROVIDERS)])
+    commit(bench, Prices, [bar(provider=name) for name in ("aa", second)])
     assert served(bench) == [("2026-11-24", second, "raw")]
     commit(bench, Prices, [bar(provider=first)])
     assert served(bench) == [("2026-11-24", first, "raw")]
+
+
+def test_an_order_with_a_name_that_does_not_exist_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIN_INFRA_PRICE_PROVIDERS", "alpaca,alpcaa")
+    with pytest.raises(UsageError, match="FIN_INFRA_PRICE_PROVIDERS names alpcaa; there are: teller, alpaca"):
+        prices(bench)
 
 
 def test_providers_nobody_ranked_come_last_by_name(bench: Bench) -> None:
@@ -286,13 +292,13 @@ def test_an_empty_table_of_prices_is_an_empty_frame_of_the_schema(bench: Bench) 
 # -- any rows, any question ----------------------------------------------------------------------------------------------
 
 INSTRUMENTS = ("us:A", "us:B", "crypto:c")
-VENDORS = ("aa", "alpaca", "zz")
+VENDORS = ("aa", "alpaca", "teller", "zz")
 DAYS = tuple(date(2026, 11, 23) + timedelta(days=n) for n in range(4))
 
 keys = st.tuples(st.sampled_from(INSTRUMENTS), st.sampled_from(DAYS), st.sampled_from(VENDORS), st.sampled_from(BASES))
 tables = st.dictionaries(keys, st.integers(0, 5), max_size=24)
 """Which bars there are, by key: the close of each."""
-orders = st.lists(st.sampled_from(VENDORS), unique=True)
+orders = st.lists(st.sampled_from(list(PROVIDERS)), unique=True)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def activities(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, accou
         "account_id": [account.account_id for _ in rows],
         "activity_id": [_text(row, "id") for row in rows],
         "kind": [_kind(row) for row in rows],
-        "instrument": [from_alpaca(symbol) if (symbol := _text(row, "symbol")) else None for row in rows],
+        "instrument": [from_alpaca(s) or f"alpaca:{s}" if (s := _text(row, "symbol")) else None for row in rows],
         "quantity": [_moved(row) for row in rows],
         "price": [_text(row, "price") if fill else None for row, fill in zip(rows, fills, strict=True)],
         "amount": [_cash_of(row) if fill else _text(row, "net_amount") for row, fill in zip(rows, fills, strict=True)],
