@@ -53,7 +53,7 @@ async def sync(folder: Path, url: str) -> tuple[int, int, int]:
         ]  # fmt: skip
         settle_down()  # as `fin-infra worker` does
         runtime.queue.enqueue_many(jobs)
-        worker = runtime.worker(slots=int(__import__("os").environ.get("SLOTS","8")))
+        worker = runtime.worker(slots=int(__import__("os").environ.get("SLOTS", "8")))
         loop = worker.start()
         while len(reports) < len(jobs):  # noqa: ASYNC110 - what a worker that ends when idle does
             await asyncio.sleep(0.05)
