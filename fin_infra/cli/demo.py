@@ -91,8 +91,8 @@ async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, st
             runtime.queue.forget(old.connection_id)
             runtime.connections.remove(old.connection_id, erase=True)
         for token in TOKENS:
-            runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=TENANT)
-        runtime.connections.add(resolve("brokerage:alpaca"), KEY, tenant=TENANT)
+            runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=TENANT, simulated=True)
+        runtime.connections.add(resolve("brokerage:alpaca"), KEY, tenant=TENANT, simulated=True)
         put(f"First cycle, {instant(clock())}: two banks and a broker were just linked, so all their streams are due.")
         await _cycle(runtime)
         for name in SHOWN:
@@ -173,6 +173,8 @@ def _show_worth(runtime: Runtime) -> None:
     put("net worth: " + ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(worth.total.items())))
     for sentence in worth.missing:
         put(f"  not counted: {sentence}")
+    for sentence in worth.old:
+        put(f"  counted at an old price: {sentence}")
     if not worth.total:
         raise SystemExit("error: the demo counted nothing")
 

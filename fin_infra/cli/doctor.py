@@ -34,6 +34,7 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
     yield _check("store", lambda: _store(settings))
     yield _check("vault", lambda: _vault(settings))
     yield _check("queue", lambda: _queue(settings))
+    yield _check("watchlist", lambda: _watched(settings))
     yield from _vendors(settings)
 
 
@@ -45,6 +46,15 @@ def _check(name: str, look: Callable[[], tuple[bool, str]]) -> tuple[str, bool, 
     except FinInfraError as error:
         return name, False, error.message
     return name, ok, detail
+
+
+def _watched(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.instruments import calendar_of
+
+    unknown = [key for key in settings.watched if calendar_of(key) is None]
+    if unknown:
+        return False, f"FIN_INFRA_WATCHLIST: no calendar is known of {', '.join(unknown)}; nobody will price them"
+    return True, f"{len(settings.watched)} instruments beside those held"
 
 
 def _project(settings: Settings) -> tuple[bool, str]:

@@ -18,4 +18,4 @@ def init(
 
     for target in write(folder):
         put(str(target))
-    say(f"next: cd {folder} && fin-infra demo")
+    say(f"next: cd {folder} && FIN_INFRA_STORE_URL=sqlite:///var/demo.db fin-infra demo")

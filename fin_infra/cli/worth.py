@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import polars as pl
 
 
@@ -18,10 +16,11 @@ EXACT = Context(prec=100)  # Python's usual 28 digits would round a large sum, o
 
 @dataclass(frozen=True)
 class NetWorth:
-    """`total` by currency; `missing`: what is not in it, a sentence each."""
+    """`total` by currency; `missing`: what is not in it, `old`: what is in it at an old close, a sentence each."""
 
     total: dict[str, Decimal]
-    missing: Sequence[str]
+    missing: list[str] = field(default_factory=list)
+    old: list[str] = field(default_factory=list)
 
 
 def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataFrame, prices: pl.DataFrame) -> NetWorth:
@@ -48,8 +47,14 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
             total[row["currency"]] = EXACT.add(total.get(row["currency"], ZERO), row[name])
     without = [i for i in accounts["account_id"] if i not in set(balances["account_id"])]
     missing += [f"account {account}: no balance is known" for account in without]
-    newest = prices.sort("session").group_by("instrument").agg(pl.col("close", "currency").last())
-    closes = {name: (close, currency) for name, close, currency in newest.iter_rows()}
+    newest = prices.sort("session").group_by("instrument").agg(pl.col("session", "close", "currency").last())
+    closes = {name: (close, currency) for name, _, close, currency in newest.iter_rows()}
+    sessions, last = dict(newest.select("instrument", "session").iter_rows()), prices["session"].max()
+    old = [
+        f"{name}: its newest close is of {sessions[name]}"
+        for name in holdings["instrument"].unique(maintain_order=True)
+        if name in sessions and sessions[name] != last
+    ]
     for row in holdings.iter_rows(named=True):
         close, currency = closes.get(row["instrument"], (None, None))
         if close is None or currency is None:
@@ -59,7 +64,7 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
         else:
             value = EXACT.multiply(EXACT.multiply(row["quantity"], row["multiplier"]), close)
             total[currency] = EXACT.add(total.get(currency, ZERO), value)
-    return NetWorth(total, missing)
+    return NetWorth(total, missing, old)
 
 
 def _plain(amount: Decimal) -> str:

@@ -21,11 +21,13 @@ from fin_infra.store import Store, open_store
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
+from fin_infra.store.sql import shown
 from fin_infra.store.statements import fetched
 from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
 ONE = "SELECT * FROM connections WHERE connection_id = ?"
 SEALED_ONE = "SELECT body FROM secrets WHERE connection_id = ?"
+SIMULATED = "simulated"  # the store is a demo's
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
 
 
@@ -50,8 +52,14 @@ class Connections:
         self.vault = vault
         self._now = now
 
-    def add(self, provider: Provider, secrets: Mapping[str, str], *, tenant: str) -> Connection:
-        """Links a credential. Raises `UsageError` naming a field that is missing or unknown."""
+    def add(
+        self, provider: Provider, secrets: Mapping[str, str], *, tenant: str, simulated: bool = False
+    ) -> Connection:
+        """Links a credential. Raises `UsageError` naming a field that is missing or unknown.
+
+        `simulated`: of a demo. Its rows look like the vendor's own, so its store takes no real link ever after.
+        """
+        self._keep_apart(simulated)
         body = self._sealed(provider, secrets)
         if not tenant.strip():
             raise UsageError("a tenant needs a name: --tenant NAME")
@@ -68,6 +76,17 @@ class Connections:
             sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": 1, "body": body})
             _bump(sql)
         return self.get(connection_id)
+
+    def _keep_apart(self, simulated: bool) -> None:
+        with self._store.writing() as sql:
+            marked = sql.scalar(select(META.c.value).where(META.c.name == SIMULATED))
+            if simulated and marked is None:
+                sql.execute(insert(META), {"name": SIMULATED, "value": 1})
+        if marked is not None and not simulated:
+            raise UsageError(
+                f"{shown(self._store.url)} holds the demo's simulated rows, prices among them, which must not mix with "
+                "real ones; set FIN_INFRA_STORE_URL to another file, or delete this one"
+            )
 
     def relink(self, connection_id: str, secrets: Mapping[str, str]) -> Connection:
         """A new credential for the same connection: active again, cursors start anew, rows stay."""
@@ -170,6 +189,11 @@ class Connections:
                 raise UsageError(f"{field.name} of {provider.name} is one of: {', '.join(field.choices)}")
         if any("\ufffd" in value or not _is_text(value) for value in secrets.values()):
             raise UsageError(f"the secret for {provider.name} is not UTF-8 text")
+        odd = [name for name, value in secrets.items() if not (value.strip().isascii() and value.strip().isprintable())]
+        if odd:
+            raise UsageError(
+                f"{', '.join(odd)} of {provider.name} has a character that no key has; copy it anew from the vendor"
+            )
         return self.vault.seal(json.dumps({name: value.strip() for name, value in secrets.items()}).encode())
 
     def _set(self, sql: SqlConnection, connection_id: str, **values: Any) -> None:

@@ -26,6 +26,7 @@ class Activities(Dataset):
     currency = text("of price, fees and amount, ISO 4217", null="not said", regex=r"^[A-Z0-9]{3,12}$")
     traded_on = day("exchange-local day of the trade, or the vendor's date for it", null="not said")
     settled_on = day("when cash and position moved", null="not said")
+    recorded_at = instant("when the vendor had the row: what windows are cut by", null="not said")
     provider = text("the vendor's name")
     connection_id = text("the connection that delivers it now")
     fetched_at = instant("when the answer came that made this version of the row")

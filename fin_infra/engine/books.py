@@ -116,11 +116,22 @@ def _findings(run: Run, known: list[Row], base: Row, now: datetime, *, settle: b
         }  # fmt: skip
     if settle and run.stopped is None:
         for finding_id, row in before.items():
-            if row["kind"] == "unpriced" and run.ordered is not None:  # the run was about others
+            if _about_others(run, row):
                 continue
             if finding_id not in rows and row["kind"] in SETTLED_BY_A_GOOD_RUN:
                 rows[finding_id] = {**row, **base, "state": "resolved"}
     return list(rows.values())
+
+
+def _about_others(run: Run, row: Row) -> bool:
+    """Whether a finding is about an instrument that this run did not look at."""
+    if row["kind"] == "unpriced":
+        return run.ordered is not None
+    return (
+        row["dataset"] == "instruments"
+        and row["kind"] == "unresolved_instrument"
+        and row["subject"] not in run.answered
+    )
 
 
 def _state(recorded: str, code: str | None, before: str | None) -> str:

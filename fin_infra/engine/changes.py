@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import polars as pl
@@ -29,8 +29,9 @@ Place = dict[str, Any]
 """A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids; or
 `instruments`, each with its spot, see `series`."""
 
-WINDOWED = {"transactions": ("transaction_id", "booked_on"), "activities": ("activity_id", "traded_on")}
-"""Datasets that are read by windows: the column of a row's id, and of the day a window is cut by."""
+ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
+WINDOWED = {"transactions": ("transaction_id", "booked_on"), "activities": ("activity_id", "recorded_at")}
+"""Datasets that are read by windows: the column of a row's id, and the one that the vendor cuts a window by."""
 
 
 def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
@@ -40,13 +41,25 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     held = store.instruments_held(run.connection.tenant_id)
     run.instruments = sorted(set(run.ordered) if run.ordered is not None else {*listed, *held})
     if run.source.kind != "series":
-        pairs = [(name, series.ticker(name)) for name in run.instruments]
-        return [Want(name, ticker, now.date(), now.date()) for name, ticker in pairs if ticker is not None]
+        return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
     return wants_of(series, run.instruments, bars, spots, now)
+
+
+def _undescribed(run: Run, asked: Place) -> list[Want]:
+    """Which instruments to ask about: never asked ones first, then the longest ago; none that was just asked.
+
+    A quota may end the asking before the last of them: the next run then goes on where this one stopped.
+    """
+    series, today = run.source.series, run.started_at.date()
+    assert series is not None
+    lately = (today - ASKED_WITHIN).isoformat()
+    due = [name for name in run.instruments if run.ordered is not None or asked.get(name, "") <= lately]
+    pairs = [(name, series.ticker(name)) for name in sorted(due, key=lambda name: (asked.get(name, ""), name))]
+    return [Want(name, ticker, today, today) for name, ticker in pairs if ticker is not None]
 
 
 def _bars(run: Run, instruments: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
@@ -71,8 +84,15 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
+                if feed.schema is Accounts and (emptied := _emptied(run, change.rows, store)):
+                    changes.setdefault(Holdings, []).append(Change(Holdings, Holdings.empty(), emptied))
     if run.source.kind == "series":
         _close_series(run, ask, place, store)
+    elif run.source.series is not None:
+        asked = {name: ask.at.date().isoformat() for name in run.answered}
+        place["asked"] = {
+            k: v for k, v in {**place.get("asked", {}), **asked}.items() if k in run.instruments or run.ordered
+        }
     return [
         group[0]
         if len(group) == 1
@@ -159,10 +179,10 @@ def _window(
     name = schema.dataset_name()
     since = ask.since.get(account.vendor_id)
     tenant = run.connection.tenant_id
-    row_id, day = WINDOWED[name]
+    row_id, cut = WINDOWED[name]
     mine: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
     if since is not None:
-        mine[day] = (">= or null", since)
+        mine[cut] = (">= or null", since if name == "transactions" else datetime.combine(since, time(), UTC))
     spot = place["accounts"].get(account.vendor_id, {})
     if undisturbed(_glance(schema, mine, store), set(built.good[row_id])):
         held, done = None, Reconciled(_as_transactions(built.good, name))
@@ -181,7 +201,7 @@ def _window(
         run.newest[account.vendor_id] = max(days)
     rows = done.rows
     if name != "transactions":
-        rows = rows.rename({"transaction_id": row_id, "booked_on": day}).select(list(schema.dtypes()))
+        rows = rows.rename({"transaction_id": row_id}, strict=False).select(list(schema.dtypes()))
     return Change(schema, rows, [(tenant, account.account_id, gone) for gone in done.removed])
 
 
@@ -197,9 +217,9 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     """Rows with the columns that reconciling looks at; an activity is never pending."""
     if dataset == "transactions":
         return rows
-    row_id, day = WINDOWED[dataset]
-    return rows.rename({row_id: "transaction_id", day: "booked_on"}).with_columns(
-        status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
+    row_id, cut = WINDOWED[dataset]
+    return rows.rename({row_id: "transaction_id"}).with_columns(
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
     )
 
 
@@ -251,6 +271,16 @@ def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
         return Change(Accounts, built.good)
     closed = absent.with_columns(status=pl.lit("closed").cast(absent.schema["status"]), run_id=pl.lit(run.run_id))
     return Change(Accounts, pl.concat([built.good, closed]))
+
+
+def _emptied(run: Run, accounts: pl.DataFrame, store: Store) -> list[tuple[str, ...]]:
+    """Keys of holdings of accounts that are closed now: what was in them is elsewhere, and would count twice."""
+    closed = accounts.filter(pl.col("status") == "closed")["account_id"].to_list()
+    rows = [
+        row for account in closed
+        for row in store.records(Holdings, {"tenant_id": run.connection.tenant_id, "account_id": account})
+    ]  # fmt: skip
+    return [tuple(row[name] for name in Holdings.key()) for row in rows]
 
 
 def _snapshot(

@@ -54,7 +54,7 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
         if (error := refusal(provider, reply)) is not None:
             raise error
         pages.append((feed.parse(reply.body), at))
-    ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1])
+    ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1], any_account="account_id" not in context)
     built = feed.frames(pages, ask, _account(source, feed, pages, context))
     if source.series is not None and source.kind == "series":
         built = judged_alone(built, source.series, _day(context, "from"), _day(context, "until"))

@@ -43,12 +43,14 @@ class Run:
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
+    answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
 
     def instrument_failed(self, dataset: str, instrument: str, error: FinInfraError) -> None:
         """This instrument alone. One that the vendor no longer lists is not described, which is no failure."""
         if error.code == "not_found":
+            self.answered.add(instrument)
             self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
         else:
             self.failed[instrument] = error
@@ -83,6 +85,8 @@ class Run:
 
     def refusal(self) -> FinInfraError | None:
         """The error that refuses the credential as a whole, if one did: its owner must act."""
+        if self.source.series is not None:  # market data may be refused where the account is open: see its own streams
+            return None
         everyone = self.failed and not self.complete
         errors = [self.stopped] if self.stopped else list(self.failed.values()) if everyone else []
         refused = [e for e in errors if e is not None and e.code in ("auth_invalid", "reauth_required")]

@@ -30,7 +30,6 @@ SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication 
 READS_APART = timedelta(minutes=15)
 MISSED_APART = timedelta(hours=20)  # two days, whatever the zone; daily runs are never nearer, early closes or not
 MAY_COME_LATE = timedelta(days=28)
-SAME = 1e-3  # what two closes of one basis may differ by
 REFUSED_FOR = timedelta(days=7)
 VALUES = ("open", "high", "low", "close", "volume")
 
@@ -62,7 +61,7 @@ def wants_of(
             first = earlier[-series.overlap :][0] if earlier and series.overlap else missing[0]
             # what may still come is looked for along the way, all such instruments over the same days: in one call
             late = expected[-1] - MAY_COME_LATE
-            if any(day >= late for day in _gone(spot)):
+            if any(day >= late for day in _gone(spot)) or spot.get("head", "") > late.isoformat():
                 first = min(first, late)
             wants.append(Want(instrument, ticker, first, expected[-1]))
     return wants
@@ -217,9 +216,8 @@ def _rebased(rows: pl.DataFrame, held: pl.DataFrame) -> frozenset[str]:
     So it is when the vendor adjusts for a split, at once or some days later. No ratio is looked for: rounding blurs it,
     and bars after the split do not have it. One correction that happens to be the oldest costs one more read.
     """
-    ratio = pl.col("close").cast(pl.Float64) / pl.col("close_held").cast(pl.Float64)
     oldest = _overlap(rows, held).sort("session").group_by("instrument").first()
-    changed = oldest.filter((pl.col("state_held") == "final") & ((ratio - 1).abs() > SAME))
+    changed = oldest.filter((pl.col("state_held") == "final") & _differs(("close",)))
     return frozenset(changed["instrument"])
 
 
@@ -270,8 +268,8 @@ def _note_missing(
     earliest = min(came | before, default=want.last + timedelta(days=1))
     lead = [day for day in missing if day < earliest]
     heading = spot.pop("heading", None)
-    if came and spot.pop("nothing", False):  # a vendor that had nothing may have had a bad day: it is asked for all
-        spot.pop("head", None)
+    if came and (spot.pop("nothing", False) or min(came).isoformat() < spot.get("head", "")):
+        spot.pop("head", None)  # it had a bad day, or is still filling up: it is asked for all
     if lead:
         begin, seen = min(heading[0] if heading else "9999", earliest.isoformat()), heading[1] if heading else at
         if long_ago(seen):

@@ -88,8 +88,8 @@ class Engine:
             report = await self._run(run, provider, dry_run)
             if (
                 run.redo and not dry_run
-            ):  # a series changed its basis: it is read anew at once, not at the next due time
-                run = self._new(connection, source, lane, attempt, instruments)
+            ):  # a series changed its basis: it alone is read anew at once, not at the next due time
+                run = self._new(connection, source, lane, attempt, sorted(run.redo))
                 report = await self._run(run, provider, dry_run)
             return report
 
@@ -167,16 +167,25 @@ class Engine:
         return None if report.outcome in ("ok", "partial") or self._knows_accounts(run) else report
 
     async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
-        """Whose holdings were never read has no instruments yet: they are read first. The report, if that failed."""
+        """Whose holdings were never read has no instruments yet: they are read first.
+
+        The report, if that failed and left nothing to ask for: what is watched or was traded is priced all the same.
+        """
         source = provider.source("holdings")
-        if source is None or run.ordered is not None or dry_run:
+        if source is None or run.ordered is not None:
             return None
         stream = Stream(run.connection.connection_id, source.lead)
         async with self._turn(stream):
             if self._store.cursor(stream, run.connection.generation).body != "{}":
                 return None
+            if dry_run:
+                raise UsageError(f"the holdings of {run.connection.connection_id} are not known: sync holdings first")
             report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
-        return None if report.outcome in ("ok", "partial") else report
+        if report.outcome in ("ok", "partial"):
+            return None
+        refused = report.error_code in ("auth_invalid", "reauth_required")
+        known = self._listed or self._store.instruments_held(run.connection.tenant_id)
+        return None if known and not refused else report
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
@@ -196,6 +205,7 @@ class Engine:
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
+                    run.answered |= {want.instrument for want in page.wants}
                 elif not dry_run:
                     staging.stage(run, page)
                     if staging.due(run, self._now()):

@@ -57,7 +57,8 @@ class Want(NamedTuple):
 class Ask:
     """What is asked of a client. `since` is per account; `resume` says where an interrupted account goes on.
 
-    `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments.
+    `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments. `any_account`:
+    the answers lie in files, and nobody said of which account they are.
     """
 
     provider: str
@@ -69,6 +70,7 @@ class Ask:
     since: Mapping[str, date] = field(default_factory=dict)
     resume: Mapping[str, str] = field(default_factory=dict)
     wants: Sequence[Want] = ()
+    any_account: bool = False
 
     def columns(self, at: datetime, **more: object) -> dict[str, object]:
         """Values that every row of an answer shares."""

@@ -42,8 +42,8 @@ from fin_infra.store.statements import Statements, changed, fetched
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
 TIME_COLUMN = {
-    "transactions": "booked_on", "balances": "as_of", "holdings": "as_of", "activities": "traded_on",
-    "prices": "session", "runs": "started_at", "findings": "first_seen_at",
+    "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
+    "findings": "first_seen_at",
 }  # fmt: skip
 
 
@@ -372,7 +372,7 @@ class SqlStore:
             busy = sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
         if busy:
             raise StoreError(
-                f"everything of {connection_id} was erased, but a long read keeps the log of {_shown(self.url)} open, "
+                f"everything of {connection_id} was erased, but a long read keeps the log of {shown(self.url)} open, "
                 "which still holds it; end that read and erase again"
             )
         return count
@@ -409,7 +409,7 @@ def rim(url: str) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         cause = str(error.orig if isinstance(error, DBAPIError) else error)
-        raise StoreError(f"the database {_shown(url)} failed: {cause}; {_remedy(cause)}") from None
+        raise StoreError(f"the database {shown(url)} failed: {cause}; {_remedy(cause)}") from None
 
 
 def _remedy(cause: str) -> str:
@@ -422,7 +422,8 @@ def _remedy(cause: str) -> str:
     return "the work is kept and tried again"
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
+    """A store's address for people: without its kind, and without what stands before the host."""
     return url.removeprefix("sqlite:///").split("?")[0] if url.startswith("sqlite") else url.split("@")[-1]
 
 

@@ -99,6 +99,19 @@ async def test_t25_a_limit_on_market_data_is_a_wait_with_a_time_and_holds_up_not
     assert market.held() == market.served()
 
 
+async def test_t23_positions_that_are_refused_do_not_keep_prices_from_what_is_watched(market: BrokerWorld) -> None:
+    market.settings = market.settings.model_copy(update={"watchlist": "us:SPY"})
+    market.has_bars("SPY", "AAPL")
+    await market.link("AAPL")
+    market.broker.fail_next(Fault("refuse", times=2, on="/v2/positions", status=403))
+    reports = {r.dataset: r for r in await market.work_after("2026-11-24")}
+    assert (reports["holdings"].outcome, reports["holdings"].error_code) == ("park", "permission_denied")
+    assert reports["prices"].outcome == "ok"
+    assert market.held("SPY") == market.served("SPY")
+    await market.work_after("2026-11-25")
+    assert market.held("AAPL") == market.served("AAPL", first=min(market.held("AAPL")))
+
+
 async def test_t28_holdings_and_prices_commit_although_the_history_of_activities_is_limited(
     market: BrokerWorld,
 ) -> None:
@@ -227,10 +240,13 @@ def reading(market: BrokerWorld) -> Iterator[Reader]:
 
 
 def snapshots() -> list[SimBrokerage]:
-    """Two states of one account that have a third of their symbols in common, and nothing of their amounts."""
-    names = [f"S{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(400)]
-    first = [position(name, "3", f"{n + 1}") for n, name in enumerate(names[:300])]
-    second = [position(name, "7", f"{n + 2}.5") for n, name in enumerate(names[200:])]
+    """Two states of one account that have some symbols in common and nothing of their amounts.
+
+    A switch changes more rows than a transaction has when it need not be whole.
+    """
+    names = [f"S{chr(65 + n // 676)}{chr(65 + n // 26 % 26)}{chr(65 + n % 26)}" for n in range(1_400)]
+    first = [position(name, "3", f"{n + 1}") for n, name in enumerate(names[:900])]
+    second = [position(name, "7", f"{n + 2}.5") for n, name in enumerate(names[600:])]
     return [SimBrokerage("acc_1", "1000", positions=first), SimBrokerage("acc_1", "2222", positions=second)]
 
 
@@ -250,7 +266,7 @@ async def test_t47_whoever_reads_while_snapshots_are_switched_sees_the_one_or_th
             if turn < 2:
                 for name, columns in (("holdings", HELD), ("balances", WORTH)):
                     expected[name].append(tuple(market.frame(name).select(columns).rows()))
-    assert [len(rows) for rows in expected["holdings"]] == [300, 200]
+    assert [len(rows) for rows in expected["holdings"]] == [900, 800]
     for name, seen in reader.seen.items():
         assert set(seen) == set(expected[name]), f"{len(seen)} different {name} seen"
         assert min(seen.values()) >= 2

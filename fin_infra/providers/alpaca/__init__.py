@@ -90,8 +90,8 @@ PROVIDER = Provider(
             kind="window",
             fetch=client.activities,
             feeds=(Feed(Activities, wire.activities, frames.activities),),
-            overlap=timedelta(days=30),  # asked by creation, dated by settlement: a fee is created the day after
-            margin=timedelta(days=10),
+            overlap=timedelta(days=30),  # so long a row that is cancelled later is still seen to be
+            margin=timedelta(days=1),
             needs_accounts=True,
             account_kind="investment",
         ),

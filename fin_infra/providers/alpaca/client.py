@@ -30,9 +30,9 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
 async def holdings(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """All open positions: one answer, never paged."""
-    for account in ask.accounts:
-        reply = await http.get("/v2/positions")
-        yield Page("holdings", reply, account, value=wire.positions(reply.body))
+    account = await _opened(http, ask)
+    reply = await http.get("/v2/positions")
+    yield Page("holdings", reply, account, value=wire.positions(reply.body))
 
 
 async def activities(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -40,24 +40,35 @@ async def activities(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
     There is no next link: a page shorter than asked for is the last, and the id of a page's last row leads on.
     """
-    for account in ask.accounts:
-        position = ask.resume.get(account.vendor_id)
-        more = True
-        while more:
-            params = {"direction": "asc", "page_size": str(ACTIVITIES_PAGE)}
-            if since := ask.since.get(account.vendor_id):
-                params["after"] = datetime.combine(since, time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            if position:
-                params["page_token"] = position
-            reply = await http.get("/v2/account/activities", params)
-            rows = wire.activities(reply.body)
-            last = rows[-1].get("id") if rows else None
-            more = len(rows) >= ACTIVITIES_PAGE
-            if more and (not isinstance(last, str) or not last.strip() or last == position):
-                raise WireError("a full page that does not lead on: what is newer cannot be asked for",
-                                evidence=reply.body)  # fmt: skip
-            position = last if more else None
-            yield Page("activities", reply, account, position, value=rows)
+    account = await _opened(http, ask)
+    position = ask.resume.get(account.vendor_id)
+    for _ in range(MOST_PAGES):
+        params = {"direction": "asc", "page_size": str(ACTIVITIES_PAGE)}
+        if since := ask.since.get(account.vendor_id):
+            params["after"] = datetime.combine(since, time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if position:
+            params["page_token"] = position
+        reply = await http.get("/v2/account/activities", params)
+        rows = wire.activities(reply.body)
+        last = rows[-1].get("id") if rows else None
+        more = len(rows) >= ACTIVITIES_PAGE
+        if more and (not isinstance(last, str) or not last.strip() or last == position):
+            raise WireError("a full page that does not lead on: what is newer cannot be asked for", evidence=reply.body)
+        position = last if more else None
+        yield Page("activities", reply, account, position, value=rows)
+        if not more:
+            return
+    raise TransientError(
+        f"more than {MOST_PAGES} pages of activities without an end", code="mutation_during_pagination"
+    )
+
+
+async def _opened(http: Http, ask: Ask) -> Account:
+    """The account that the key opens now. Positions and activities do not say whose they are, and a paper account
+    that was reset, or a key of another account, would put them under the old one."""
+    found = wire.account((await http.get("/v2/account")).body)
+    known = next((account for account in ask.accounts if account.vendor_id == found.id), None)
+    return known or Account(found.id, found.id, "investment", found.currency)
 
 
 async def assets(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -95,6 +106,7 @@ async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
 async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[Page]:
     """The pages of one group. A symbol that is refused is left out, said, and the others asked again."""
     token: str | None = None
+    been: set[str] = set()
     for _ in range(MOST_PAGES):
         try:
             reply = await http.get(path, _params(path, wants, token), host="data")
@@ -108,9 +120,10 @@ async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[P
                 return
             continue
         page = wire.bars(reply.body)
-        if page.next_page_token is not None and page.next_page_token == token:
-            raise WireError("a page that leads to itself: what is behind it cannot be asked for", evidence=reply.body)
         token = page.next_page_token
+        if token in been:
+            raise WireError("a page that leads back: what is behind it cannot be asked for", evidence=reply.body)
+        been |= {token} if token else set()
         yield Page("prices", reply, position=token, value=page, wants=wants)
         if token is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime, time
-from decimal import Context, Decimal
+from decimal import Context, Decimal, DecimalException
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.providers.alpaca import wire
-from fin_infra.providers.alpaca.symbols import from_alpaca
+from fin_infra.providers.alpaca.symbols import COINS, from_alpaca
 from fin_infra.providers.base import Account, Ask
 
 Columns = dict[str, Sequence[str | None]]
@@ -43,7 +43,7 @@ ACTIVITY_KINDS = {
     "INT": "interest", "SPLIT": "split",
 }  # fmt: skip
 MOVES_SHARES = frozenset(
-    {"ACATS", "FOPT", "JNLS", "MA", "NC", "OPASN", "OPCA", "OPEXC", "OPEXP", "OPTRD", "REORG", "SPIN", "SPLIT"}
+    {"ACATS", "CFEE", "FOPT", "JNLS", "MA", "NC", "OPASN", "OPCA", "OPEXC", "OPEXP", "OPTRD", "REORG", "SPIN", "SPLIT"}
 )
 """Types whose `qty` is a change of the position. A dividend's is the number of shares that earned it."""
 
@@ -70,8 +70,8 @@ def balances(pages: Sequence[tuple[wire.AlpacaAccount, datetime]], ask: Ask, acc
     columns: Columns = {
         "account_id": [account.account_id if account else row.id for row in rows],
         "currency": [row.currency for row in rows],
-        "current": [row.equity or row.portfolio_value for row in rows],
-        "cash": [row.cash for row in rows],
+        "current": [_fine(row.equity or row.portfolio_value) for row in rows],
+        "cash": [_fine(row.cash) for row in rows],
     }
     at = pages[-1][1] if pages else ask.at
     return Balances.build(columns, ask.columns(at, as_of=at))
@@ -95,9 +95,9 @@ def holdings(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, account
         "instrument": keys,
         "quantity": [_short(row, "qty") for row in rows],
         "multiplier": ["100" if option else "1" for option in options],
-        "price": [_text(row, "current_price") for row in rows],
-        "market_value": [_short(row, "market_value") for row in rows],
-        "cost_basis": [_short(row, "cost_basis") for row in rows],
+        "price": [_fine(_text(row, "current_price")) for row in rows],
+        "market_value": [_fine(_short(row, "market_value")) for row in rows],
+        "cost_basis": [_fine(_short(row, "cost_basis")) for row in rows],
     }
     at = pages[-1][1] if pages else ask.at
     return Holdings.build(columns, ask.columns(at, as_of=at, currency=account.currency or "USD"))
@@ -113,16 +113,20 @@ def activities(pages: Sequence[tuple[list[wire.Row], datetime]], ask: Ask, accou
     rows = [row for page, _ in pages for row in page if row.get("status") != "canceled"]
     fills = [_text(row, "activity_type") == "FILL" for row in rows]
     columns: Columns = {
-        "account_id": [account.account_id for _ in rows],
+        "account_id": [_whose(row, ask, account) for row in rows],
         "activity_id": [_text(row, "id") for row in rows],
         "kind": [_kind(row) for row in rows],
-        "instrument": [from_alpaca(s) or f"alpaca:{s}" if (s := _text(row, "symbol")) else None for row in rows],
+        "instrument": [_traded(s) if (s := _text(row, "symbol")) else None for row in rows],
         "quantity": [_moved(row) for row in rows],
-        "price": [_text(row, "price") if fill else None for row, fill in zip(rows, fills, strict=True)],
+        "price": [_text(row, "price") for row in rows],
         "amount": [_cash_of(row) if fill else _text(row, "net_amount") for row, fill in zip(rows, fills, strict=True)],
-        "currency": [_text(row, "currency") or account.currency or "USD" for row in rows],
+        "currency": [_paid_in(row) or account.currency or "USD" for row in rows],
         "traded_on": [
             _trade_day(_text(row, "transaction_time")) if fill else _first_day(_text(row, "date"))
+            for row, fill in zip(rows, fills, strict=True)
+        ],
+        "recorded_at": [
+            str(moment) if (moment := _instant(_text(row, "transaction_time" if fill else "created_at"))) else None
             for row, fill in zip(rows, fills, strict=True)
         ],
     }  # fmt: skip
@@ -169,6 +173,32 @@ def prices(pages: Sequence[tuple[wire.Bars, datetime]], ask: Ask, _: Account | N
 def _text(row: dict[str, Any], name: str) -> str | None:
     value = row.get(name)
     return value if isinstance(value, str) else None
+
+
+def _fine(amount: str | None) -> str | None:
+    """The amount; null where it has more decimals than fit, as a product of two may: its row must not fall with it."""
+    try:
+        exponent = Decimal(amount or "0").normalize(EXACT).as_tuple().exponent
+    except DecimalException:
+        return amount
+    return None if isinstance(exponent, int) and exponent < -18 else amount
+
+
+def _whose(row: wire.Row, ask: Ask, account: Account) -> str:
+    """Our id of the account; where nobody said of which one the answers are, the one a row names."""
+    return (_text(row, "account_id") if ask.any_account else None) or account.account_id
+
+
+def _traded(symbol: str) -> str:
+    """The key; of a pair that is priced in another coin that of its base; what we have no key for keeps its symbol."""
+    coin = COINS.get(symbol.partition("/")[0]) if "/" in symbol else None
+    return from_alpaca(symbol) or (f"crypto:{coin}" if coin else f"alpaca:{symbol}")
+
+
+def _paid_in(row: wire.Row) -> str | None:
+    """The currency the row is counted in: that of a pair is its second half."""
+    pair = (_text(row, "symbol") or "").partition("/")[2]
+    return _text(row, "currency") or (pair if _text(row, "activity_type") == "FILL" and pair else None)
 
 
 def _held(row: wire.Row) -> str | None:

@@ -266,6 +266,8 @@ def test_pages_of_activities_are_one_answer() -> None:
     raw = [row for file in files for row in json.loads((SAMPLES / file).read_text())]
     assert found.good["activity_id"].to_list() == [row["id"] for row in raw]
     assert set(found.good["account_id"]) == {"acc"}
+    named = replay(resolve("brokerage:alpaca"), "activities", answers, {})
+    assert named.good["account_id"].to_list() == [row["account_id"] for row in raw]
 
 
 def test_bars_read_before_or_right_after_their_publication_are_provisional() -> None:

@@ -1,0 +1,174 @@
+"""The series engine's decisions, whatever a vendor has, lacks, brings late, corrects or rescales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fin_infra.calendars import get_calendar
+from fin_infra.datasets.base import Built
+from fin_infra.datasets.prices import Prices
+from fin_infra.engine.series import judge, wants_of
+from fin_infra.providers.base import Series, Want
+
+AAPL = "us:AAPL"
+XNYS = get_calendar("XNYS")
+SERIES = Series(ticker=lambda key: key.removeprefix("us:"), lags={"XNYS": timedelta(minutes=15)},
+                history=timedelta(days=25), overlap=5)  # fmt: skip
+FIRST, LAST = date(2026, 10, 20), date(2026, 12, 18)
+FRIDAY = date(2026, 12, 4)  # the last run in which the vendor may still change; Thanksgiving lies in the weeks before
+SESSIONS = XNYS.dates(FIRST, LAST)
+KEY = ["instrument", "session"]
+
+
+@dataclass
+class Vendor:
+    """`late`: session → days after its close until its bar shows. `first`: figures that are corrected `corrected` days
+    later. `rebased`: from that moment on all earlier figures are multiplied."""
+
+    late: Mapping[date, float]
+    corrected: Mapping[date, float] = field(default_factory=dict)
+    strays: Sequence[date] = ()
+    rebased: datetime | None = None
+    by: Decimal = Decimal(1)
+    changes_until: datetime = datetime(2999, 1, 1, tzinfo=UTC)
+
+    def close(self, day: date, at: datetime) -> Decimal | None:
+        closed, at = _closed(day), min(at, self.changes_until)
+        if at < closed + timedelta(days=self.late.get(day, 0)):
+            return None
+        close = Decimal(100 + day.toordinal() % 61)
+        if day in self.corrected and at < closed + timedelta(days=self.corrected[day]):
+            close += 7
+        if self.rebased is not None and at >= self.rebased > closed:
+            close *= self.by
+        return close
+
+    def answer(self, want: Want, at: datetime) -> list[tuple[date, Decimal]]:
+        shown = [(day, close) for day in SESSIONS if _closed(day) < at and (close := self.close(day, at)) is not None]
+        shown += [(day, Decimal(1)) for day in self.strays if not XNYS.is_session(day)]
+        return sorted(bar for bar in shown if want.first <= bar[0] <= want.last)
+
+
+def _closed(day: date) -> datetime:
+    session = XNYS.session(day)
+    assert session is not None
+    return session.close_at
+
+
+class Store:
+    """What a store does with the rows: one that says the same is not rewritten, its answer's time neither."""
+
+    def __init__(self) -> None:
+        self.rows = Prices.empty()
+
+    def upsert(self, rows: pl.DataFrame) -> None:
+        told = [name for name in rows.columns if name not in ("fetched_at", "run_id")]
+        new = rows.join(self.rows.select(told), on=told, how="anti", nulls_equal=True)
+        self.rows = pl.concat([self.rows.join(new, on=KEY, how="anti"), new]).sort(KEY)
+
+
+class Follower:
+    """Runs as the engine does: what is wanted is asked for, judged and kept; a changed basis is read anew at once."""
+
+    def __init__(self, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.store = Store()
+        self.spots: dict[str, Any] = {}
+
+    def run(self, at: datetime, *faults: str) -> int:
+        """Over how many days was asked; 0: no call."""
+        asked = 0
+        for fault in (*faults, "", "")[:2]:
+            wants = wants_of(SERIES, [AAPL], self.store.rows, self.spots, at)
+            if not wants:
+                return asked
+            bars = self.vendor.answer(wants[0], at)
+            bars = {"": bars, "empty": [], "short": bars[-2:], "holes": bars[1::3]}[fault]
+            held = self.store.rows.filter(pl.col("session") >= wants[0].first)
+            judged = judge(_built(bars, at), wants, held, self.spots, SERIES, at)
+            self.store.upsert(judged.rows)
+            asked += (wants[0].last - wants[0].first).days + 1
+            if not judged.redo:
+                break
+        return asked
+
+    def held(self, state: str | None = None) -> dict[date, Decimal]:
+        rows = self.store.rows if state is None else self.store.rows.filter(pl.col("state") == state)
+        return dict(rows.select("session", "close").iter_rows())
+
+
+def _built(bars: Sequence[tuple[date, Decimal]], at: datetime) -> Built:
+    closes = [str(close) for _, close in bars]
+    columns = {
+        "instrument": [AAPL for _ in bars], "session": [str(day) for day, _ in bars],
+        **dict.fromkeys(("open", "high", "low", "close"), closes),
+    }  # fmt: skip
+    constants = {"provider": "alpaca", "basis": "raw", "state": "provisional", "currency": "USD", "fetched_at": at,
+                 "run_id": "r"}  # fmt: skip
+    return Prices.build(columns, constants)
+
+
+NEVER = 9999.0
+
+
+@st.composite
+def vendors(draw: st.DrawFn) -> Vendor:
+    listed = draw(st.sampled_from([FIRST, FIRST, *SESSIONS[-28:-12]]))
+    some = st.sampled_from(SESSIONS[:-10])
+    late = draw(st.dictionaries(some, st.floats(0, 3) | st.integers(1, 20).map(float) | st.just(NEVER), max_size=9))
+    late |= {day: NEVER for day in SESSIONS if day < listed}
+    corrected = draw(st.dictionaries(some, st.sampled_from([0.3, 0.9, 2.0]), max_size=9))
+    strays = draw(st.lists(st.sampled_from([FIRST + timedelta(days=n) for n in range(60)]), max_size=4))
+    rebased = draw(st.none() | st.integers(0, 20).map(lambda n: datetime(2026, 11, 14, 12, tzinfo=UTC) + timedelta(n)))
+    return Vendor(
+        late, corrected, strays, rebased, draw(st.sampled_from([Decimal("0.25"), Decimal("1.5"), Decimal(20)]))
+    )
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[tuple[datetime, str, str]]:
+    """Daily runs at about the same hour, some left out, some twice, and the faults of their two reads.
+
+    No two answers in a row are faulty: what two reads agree on counts as so.
+    """
+    made: list[tuple[datetime, str, str]] = []
+    faults = st.sampled_from(["", "", "", "empty", "short", "holes"])
+    for back in range(draw(st.integers(5, 20)), -1, -1):
+        at = datetime(FRIDAY.year, FRIDAY.month, FRIDAY.day, 22, tzinfo=UTC) - timedelta(days=back)
+        for n in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2]))):
+            first = "" if made and any(made[-1][1:]) else draw(faults)
+            again = "" if first else draw(faults)
+            made.append((at + timedelta(minutes=draw(st.integers(0, 60)) + 20 * n), first, again))
+    return made
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(vendor=vendors(), planned=runs())
+def test_whatever_a_vendor_does_the_series_ends_whole_exact_and_quiet(
+    vendor: Vendor, planned: list[tuple[datetime, str, str]]
+) -> None:
+    follower = Follower(vendor)
+    for at, *faults in planned:
+        before = set(follower.held())
+        follower.run(at, *faults)
+        assert before <= set(follower.held()), "no bar ever leaves"
+        assert set(follower.held()) <= set(SESSIONS), "no row on a day without a session"
+    calm = datetime(2026, 12, 5, 0, 30, tzinfo=UTC)  # the three runs and what follows lie before Monday's close
+    vendor.changes_until = calm
+    for n in range(3):
+        follower.run(calm + n * timedelta(hours=21))
+    for n in range(3):
+        assert follower.run(calm + timedelta(hours=63, minutes=20 * n)) == 0, "all is known: nothing is asked for"
+    expected = {day: close for day in XNYS.dates(FRIDAY - SERIES.history, FRIDAY) if (close := vendor.close(day, calm))}
+    held = follower.held()
+    assert {day: held.get(day) for day in expected} == expected
+    assert {day: close for day, close in held.items() if day >= FRIDAY - SERIES.history} == expected
+    assert follower.held("final") == held
