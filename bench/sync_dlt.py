@@ -26,9 +26,11 @@ os.environ |= {
 }
 
 import dlt
+import dlt._workspace._plugins
+import dlt._workspace.cli
 import dlt.destinations.impl.duckdb.duck
-import duckdb  # noqa: F401 - imports are measured apart, so all of them come first
-import pyarrow.parquet  # noqa: F401
+import duckdb  # noqa: F401 - imports are measured apart, so all of them come first, those too that dlt would do later
+import pytz  # noqa: F401
 from dlt.common.jsonpath import compile_path
 from dlt.sources.helpers.rest_client import RESTClient
 from dlt.sources.helpers.rest_client.auth import HttpBasicAuth

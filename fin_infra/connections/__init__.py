@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets as entropy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 
 from fin_infra.connections.vault import Vault, open_vault
 from fin_infra.errors import UsageError
@@ -22,8 +22,11 @@ from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
 from fin_infra.store.sql import shown
+from fin_infra.store.statements import fetched
 from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
+ONE = "SELECT * FROM connections WHERE connection_id = ?"
+SEALED_ONE = "SELECT body FROM secrets WHERE connection_id = ?"
 SIMULATED = "simulated"  # the store is a demo's
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
 
@@ -100,10 +103,10 @@ class Connections:
     def get(self, connection_id: str) -> Connection:
         """Raises `UsageError` when there is none of this id."""
         with self._store.reading() as sql:
-            row = sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.connection_id == connection_id)).one_or_none()
-        if row is None:
+            found = fetched(sql, ONE, (connection_id,))
+        if not found:
             raise UsageError(f"no connection {connection_id!r}; fin-infra connections ls shows them")
-        return _connection(row)
+        return _connection(found[0])
 
     def all(self, *, provider: str | None = None, tenant: str | None = None) -> list[Connection]:
         statement = select(CONNECTIONS).order_by(CONNECTIONS.c.created_at, CONNECTIONS.c.connection_id)
@@ -117,12 +120,12 @@ class Connections:
     def secrets(self, connection: Connection) -> dict[str, str]:
         """The credential's fields. For the transport's `auth` alone."""
         with self._store.reading() as sql:
-            sealed = sql.scalar(select(SECRETS.c.body).where(SECRETS.c.connection_id == connection.connection_id))
-        if sealed is None:
+            found = fetched(sql, SEALED_ONE, (connection.connection_id,))
+        if not found:
             raise UsageError(
                 f"{connection.connection_id} has no secret in the vault; relink it", code="secret_unreadable"
             )
-        opened: dict[str, str] = json.loads(self.vault.unseal(sealed))
+        opened: dict[str, str] = json.loads(self.vault.unseal(found[0][0]))
         return opened
 
     def set_state(self, connection_id: str, state: str, reason: str | None) -> None:
@@ -215,11 +218,9 @@ def _bump(sql: SqlConnection) -> None:
         sql.execute(insert(META), {"name": TOPOLOGY, "value": 1})
 
 
-def _connection(row: Row[Any]) -> Connection:
-    return Connection(
-        row.connection_id, row.tenant_id, row.provider, row.state, row.reason, row.generation,
-        from_micros(row.created_at),
-    )  # fmt: skip
+def _connection(row: Sequence[Any]) -> Connection:
+    connection_id, tenant_id, provider, state, reason, generation, created_at, *_ = row
+    return Connection(connection_id, tenant_id, provider, state, reason, generation, from_micros(created_at))
 
 
 def connect(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import dataframely as dy
@@ -117,10 +118,12 @@ class Dataset(dy.Schema):
         """
         shape = _shape(cls)
         given = [name for name in shape.dtypes if name in columns]
-        raw = _texts(columns, given, shape.key)
-        if not given or raw.is_empty():
+        cells = _cells(columns, given, shape.key)
+        if cells.is_empty():
             return Built(cls.empty())
-        clean = _cleaned_all(raw)
+        raw = _framed(cells, given)
+        # whether there is anything to clean is asked of all cells at once: mostly there is not
+        clean = raw.select(_cleaned(name) for name in given) if cells.str.contains(_DIRTY).any() else raw
         frame = clean.select(
             shape.casts[name] if name in columns else _constant(name, constants.get(name), dtype)
             for name, dtype in shape.dtypes.items()
@@ -181,14 +184,20 @@ def _shape(schema: type[Dataset]) -> _Shape:
     )  # fmt: skip
 
 
-def _texts(columns: Mapping[str, Sequence[str | None]], given: list[str], key: list[str]) -> pl.DataFrame:
-    """The given columns as text, exactly as they came."""
-    texts = dict.fromkeys(given, pl.String)
+def _cells(columns: Mapping[str, Sequence[str | None]], given: list[str], key: list[str]) -> pl.Series:
+    """The given columns as text, one behind the other, exactly as they came."""
+    if len({len(columns[name]) for name in given}) > 1:
+        raise ValueError(f"columns of different lengths: {', '.join(f'{name} {len(columns[name])}' for name in given)}")
     try:
-        return pl.DataFrame({name: columns[name] for name in given}, schema=texts)
+        return pl.Series("cell", list(chain.from_iterable(columns[name] for name in given)), dtype=pl.String)
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON allows and no text is
-        whole = {name: [_whole(cell, name in key) for cell in columns[name]] for name in given}
-        return pl.DataFrame(whole, schema=texts)
+        whole = [_whole(cell, name in key) for name in given for cell in columns[name]]
+        return pl.Series("cell", whole, dtype=pl.String)
+
+
+def _framed(cells: pl.Series, given: list[str]) -> pl.DataFrame:
+    height = len(cells) // len(given)
+    return pl.DataFrame([cells.slice(place * height, height).alias(name) for place, name in enumerate(given)])
 
 
 def _sound(clean: pl.DataFrame, frame: pl.DataFrame, shape: _Shape) -> bool:
@@ -218,20 +227,14 @@ def _whole(text: str | None, key: bool) -> str | None:
 _DIRTY = r"[\x00-\x1f\x7f-\x9f]|^\s|\s$|^$"
 
 
-def _cleaned_all(raw: pl.DataFrame) -> pl.DataFrame:
-    """All columns cleaned. Whether there is anything to clean is asked of all cells at once: mostly there is not."""
-    cells = pl.concat([raw.to_series(place).alias("cell") for place in range(raw.width)], rechunk=False)
-    if not cells.str.contains(_DIRTY).any():
-        return raw
-    return raw.select(_cleaned(name) for name in raw.columns)
-
-
 def _cleaned(name: str) -> pl.Expr:
     """Control characters to blanks, outer blanks off, nothing left → null."""
     column = pl.col(name).str.replace_all(r"[\x00-\x1f\x7f-\x9f]+", " ").str.strip_chars()
     return pl.when(column != "").then(column).alias(name)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _FITS = r"^[+-]?(?:0*[0-9]{1,20}(?:\.[0-9]{0,18}0*)?|\.[0-9]{1,18}0*)$"
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
@@ -258,6 +261,8 @@ def _cast(name: str, dtype: pl.DataType) -> pl.Expr:
 def _constant(name: str, value: Any, dtype: pl.DataType) -> pl.Expr:
     if value is None:
         return _null(name, dtype)
+    if isinstance(value, datetime) and value.tzinfo is not None and dtype == INSTANT:
+        return pl.lit((value - _EPOCH) // _MICROSECOND).cast(INSTANT).alias(name)
     literal = pl.lit(value)
     return (literal if isinstance(value, str) and dtype == pl.String else literal.cast(dtype)).alias(name)
 

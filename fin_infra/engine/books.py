@@ -24,6 +24,7 @@ def books(
 ) -> list[Records]:
     """The bookkeeping of a run, to be committed with its rows; `applied` is None when it committed none."""
     mine = {"connection_id": run.connection.connection_id}
+    accounts = {"tenant_id": run.connection.tenant_id, **mine}  # the begin of the key, or all would be looked at
     base = {
         **mine, "tenant_id": run.connection.tenant_id, "provider": run.connection.provider, "fetched_at": now,
         "run_id": run.run_id,
@@ -32,7 +33,7 @@ def books(
     return [
         Records(Runs, [_run(run, outcome, applied, calls, base, now)]),
         Records(Streams, _streams(run, outcome, store.records(Streams, mine), base, now)),
-        Records(AccountStates, _account_states(run, store.records(AccountStates, mine), base, now)),
+        Records(AccountStates, _account_states(run, store.records(AccountStates, accounts), base, now)),
         Records(Findings, _findings(run, found, base, now, settle=applied is not None and not run.failed)),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset, Reject
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.prices import Prices
-from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile
+from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
 from fin_infra.engine.staging import Restored
@@ -76,7 +77,7 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
         for part, pages in run.pages.items():
             if part[0] != feed.schema.dataset_name() or part not in run.complete:
                 continue
-            built = _built(run, ask, part[0], part[1], pages, store)
+            built = _built(run, ask, part[0], part[1], pages)
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
@@ -93,7 +94,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
             k: v for k, v in {**place.get("asked", {}), **asked}.items() if k in run.instruments or run.ordered
         }
     return [
-        Change(schema, pl.concat([c.rows for c in group]), [key for c in group for key in c.removed])
+        group[0]
+        if len(group) == 1
+        else Change(schema, pl.concat([c.rows for c in group]), [key for c in group for key in c.removed])
         for schema, group in changes.items()
     ]
 
@@ -121,7 +124,7 @@ def _later(day: date, by: timedelta) -> date:
     return date.fromordinal(min(date.max.toordinal(), day.toordinal() + by.days))
 
 
-def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Page], store: Store) -> Built | None:
+def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Page]) -> Built | None:
     """Rows of one account's pages, under our ids. A page of the wrong shape fails its account alone."""
     feed = run.source.feed(dataset)
     account = run.accounts.get(subject) if subject else None
@@ -137,7 +140,7 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
     _set_aside(run, feed.schema, built.rejects)
     for twin in built.differing:
         run.doubts.append((dataset, Doubt("differing_twins", twin[-1], "came twice with different contents")))
-    return replace(built, good=_renamed(built.good, run, store))
+    return replace(built, good=_renamed(built.good, run))
 
 
 def _set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
@@ -151,10 +154,10 @@ def _set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> No
         run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
 
 
-def _renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:
+def _renamed(frame: pl.DataFrame, run: Run) -> pl.DataFrame:
     """Vendor ids that changed since first sight become ours."""
     for column, kind in (("account_id", "account"), ("transaction_id", "transaction")):
-        if column in frame.columns and (aliases := store.aliases(run.connection.connection_id, kind)):
+        if (aliases := run.aliases.get(kind)) and column in frame.columns:
             frame = frame.with_columns(pl.col(column).replace(aliases))
     return frame
 
@@ -178,24 +181,36 @@ def _window(
     tenant = run.connection.tenant_id
     row_id, cut = WINDOWED[name]
     mine: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
-    begin = since if since is None or name == "transactions" else datetime.combine(since, time(), UTC)
-    held = store.rows(schema, mine if begin is None else {**mine, cut: (">=", begin)})
-    if begin is not None:
-        held = pl.concat([held, store.rows(schema, {**mine, cut: None})])
-    ids = [(reject.row.get(row_id) or "").strip() for reject in built.rejects]
+    if since is not None:
+        mine[cut] = (">= or null", since if name == "transactions" else datetime.combine(since, time(), UTC))
     spot = place["accounts"].get(account.vendor_id, {})
-    held = _as_transactions(held, name)
-    done = reconcile(
-        held, _as_transactions(built.good, name), account=account.account_id, keep=frozenset(ids) if all(ids) else None,
-        suspect=frozenset(spot.get("suspect", ())), judged_from=since and _later(since, run.source.margin),
-    )  # fmt: skip
+    if undisturbed(_glance(schema, mine, store), set(built.good[row_id])):
+        held, done = None, Reconciled(_as_transactions(built.good, name))
+    else:
+        held = _as_transactions(store.rows(schema, mine), name)
+        ids = [(reject.row.get(row_id) or "").strip() for reject in built.rejects]
+        done = reconcile(
+            held, _as_transactions(built.good, name), account=account.account_id,
+            keep=frozenset(ids) if all(ids) else None, suspect=frozenset(spot.get("suspect", ())),
+            judged_from=since and _later(since, run.source.margin),
+        )  # fmt: skip
     run.doubts += [(name, doubt) for doubt in done.doubts]
     place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)
-    rows = done.rows.rename({"transaction_id": row_id}, strict=False).select(list(schema.dtypes()))
+    rows = done.rows
+    if name != "transactions":
+        rows = rows.rename({"transaction_id": row_id}, strict=False).select(list(schema.dtypes()))
     return Change(schema, rows, [(tenant, account.account_id, gone) for gone in done.removed])
+
+
+def _glance(schema: type[Dataset], where: Mapping[str, Any], store: Store) -> list[tuple[Any, ...]]:
+    """Id, status and what it supersedes of each row that is held: all that `undisturbed` asks."""
+    if schema is Transactions:
+        return store.values(schema, ("transaction_id", "status", "pending_transaction_id"), where)
+    row_id, _ = WINDOWED[schema.dataset_name()]
+    return [(value, "posted", None) for (value,) in store.values(schema, (row_id,), where)]
 
 
 def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
@@ -208,10 +223,15 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     )
 
 
-def _spot(before: Place, held: pl.DataFrame, done: Reconciled, *, settled: bool) -> Place:
-    """Where the account stands now. While something waits to be confirmed or was rejected, the window does not move."""
-    kept = held.filter(~pl.col("transaction_id").is_in([*done.rows["transaction_id"].to_list(), *done.removed]))
-    pending = pl.concat([kept, done.rows.select(kept.columns)]).filter(pl.col("status") == "pending")["booked_on"]
+def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled: bool) -> Place:
+    """Where the account stands now. While something waits to be confirmed or was rejected, the window does not move.
+
+    `held` is None where none of the rows held is pending but those that came again.
+    """
+    pending = _pending(done.rows)
+    if held is not None:
+        gone = [*done.rows["transaction_id"].to_list(), *done.removed]
+        pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
     days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     spot = {
@@ -221,12 +241,23 @@ def _spot(before: Place, held: pl.DataFrame, done: Reconciled, *, settled: bool)
     return {name: value for name, value in spot.items() if value}
 
 
+def _pending(rows: pl.DataFrame) -> pl.Series:
+    """The dates of the pending rows."""
+    if "pending" not in rows["status"].to_list():
+        return rows["booked_on"].clear()
+    return rows.filter(pl.col("status") == "pending")["booked_on"]
+
+
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     """The whole set: one no longer listed is closed, not deleted; a much shorter list closes nothing at first."""
     before, place["suspect"] = place.get("suspect"), None
-    held = store.rows(Accounts, {"connection_id": run.connection.connection_id})
+    mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
     rejected = [(reject.row.get("account_id") or "").strip() for reject in built.rejects]
     listed = [*built.good["account_id"].to_list(), *rejected]
+    known = store.values(Accounts, ("account_id", "status"), mine)
+    if all(account_id in listed for account_id, status in known if status == "open"):
+        return Change(Accounts, built.good)
+    held = store.rows(Accounts, mine)
     absent = held.filter(~pl.col("account_id").is_in(listed) & (pl.col("status") == "open"))
     if absent.is_empty() or "" in rejected:
         return Change(Accounts, built.good)
@@ -266,7 +297,7 @@ def _snapshot(
         return Change(schema, built.good)
     where = {"tenant_id": run.connection.tenant_id, "account_id": account.account_id}
     came = set(built.good.select(schema.key()).rows())
-    held = [tuple(row[name] for name in schema.key()) for row in store.records(schema, where)]
+    held = store.values(schema, schema.key(), where)
     gone = [key for key in held if key not in came and key[-1] not in unusable]
     if schema is Holdings:
         spot = place["accounts"].setdefault(account.vendor_id, {})

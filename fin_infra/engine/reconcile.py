@@ -6,7 +6,7 @@ is suddenly empty or much shorter removes nothing until a second read says the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -97,6 +97,18 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
     ]  # fmt: skip
     removed = [*posted_gone["transaction_id"].to_list(), *sorted(settled)]
     return Reconciled(pl.concat([rows, expired.select(rows.columns)]), removed, doubts, suspect)
+
+
+def undisturbed(held: Iterable[tuple[str, str, str | None]], came: Set[str]) -> bool:
+    """Whether `reconcile` would give back the answer as it is: nothing vanished, and of the rows that came again
+    there is nothing that we know better. Most answers are like that.
+
+    `held`: id, status and `pending_transaction_id` of the rows in the window; `came`: ids of the answer.
+    """
+    return all(
+        status != "review" and supersedes is None if row_id in came else status == "expired"
+        for row_id, status, supersedes in held
+    )
 
 
 def match_pending(pending: pl.DataFrame, posted: pl.DataFrame) -> tuple[dict[str, str], set[str], set[str]]:

@@ -33,7 +33,7 @@ class Run:
     accounts: dict[str, Account] = field(default_factory=dict)
     pages: dict[Part, list[Page]] = field(default_factory=dict)
     complete: set[Part] = field(default_factory=set)
-    unstaged: list[StagedPage] = field(default_factory=list)
+    unstaged: list[StagedPage] = field(default_factory=list)  # not sealed until they are written
     failed: dict[str, FinInfraError] = field(default_factory=dict)  # accounts that failed alone
     stopped: FinInfraError | None = None  # what ended the asking before its end
     doubts: list[tuple[str, Doubt]] = field(default_factory=list)
@@ -42,6 +42,7 @@ class Run:
     rejects: int = 0
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
     answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,13 +16,13 @@ STAGED_FOR = timedelta(hours=6)  # a page older than this is asked for again rat
 STAGE_EVERY = timedelta(seconds=2)
 
 
-def stage(run: Run, page: Page, vault: Vault) -> None:
-    """A page that is not the last waits, sealed, to be written: see `due`."""
+def stage(run: Run, page: Page) -> None:
+    """A page that is not the last waits to be written: see `due`."""
     if page.account is None or page.reply is None or page.position is None:
         return
     n = len(run.pages[page.dataset, page.account.vendor_id])
-    sealed = vault.seal(page.reply.body)
-    run.unstaged.append(StagedPage(page.account.vendor_id, n, page.position, page.reply.status, sealed, page.reply.at))
+    reply = page.reply
+    run.unstaged.append(StagedPage(page.account.vendor_id, n, page.position, reply.status, reply.body, reply.at))
 
 
 def due(run: Run, now: datetime) -> bool:
@@ -28,19 +30,20 @@ def due(run: Run, now: datetime) -> bool:
     return bool(run.unstaged) and now - run.staged_at >= STAGE_EVERY
 
 
-def keep(run: Run, cursor: Cursor, store: Store, now: datetime) -> None:
-    """Writes what waits. A killed run pays again for the last seconds at most, a deferred one for nothing."""
+def keep(run: Run, cursor: Cursor, store: Store, vault: Vault, now: datetime) -> None:
+    """Seals and writes what waits. A killed run pays again for the last seconds at most, a deferred one for nothing."""
     pages, run.unstaged = run.unstaged, []
     run.staged_at = now
     if pages:
-        store.stage_pages(run.stream, cursor.generation, pages)
+        sealed = [replace(page, body=vault.seal(page.body)) for page in pages]
+        store.stage_pages(run.stream, cursor.generation, sealed)
 
 
-def restore(run: Run, cursor: Cursor, store: Store, vault: Vault) -> dict[str, str]:
+def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str]:
     """Puts the pages of an earlier attempt first. Where each account goes on."""
     resume: dict[str, str] = {}
     lead = run.source.lead
-    for staged in store.staged_pages(run.stream, cursor.generation):
+    for staged in kept:
         account = run.accounts.get(staged.subject)
         pages = run.pages.get((lead, staged.subject), [])
         if account is None or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:

@@ -12,7 +12,7 @@ import logging
 import secrets as entropy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from fin_infra.connections import Connection, Connections
@@ -27,7 +27,7 @@ from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, Store
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Account, Ask, Http, Provider, Source, Want
-from fin_infra.store import Batch, Cursor, Sealed, Store, Stream
+from fin_infra.store import Batch, Cursor, Sealed, StagedPage, Store, Stream
 from fin_infra.store.base import Now
 
 log = logging.getLogger("fin_infra.engine")
@@ -41,6 +41,14 @@ class CountingHttp(Http, Protocol):
 
 
 Transports = Callable[[Provider, Connection, Mapping[str, str], str], CountingHttp]
+
+
+class Opening(NamedTuple):
+    """Where a run's stream stands, whose accounts are asked about, and the pages of an earlier attempt."""
+
+    cursor: Cursor
+    accounts: Sequence[Account]
+    staged: Sequence[StagedPage]
 
 
 class Engine:
@@ -102,23 +110,32 @@ class Engine:
             if connection.state != "active":
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
-            http = self._transports(provider, connection, self._connections.secrets(connection), run.lane)
-            return await self._attempt(run, provider, http, dry_run)
+            with self._store.reading():
+                secrets, opening = self._connections.secrets(connection), self._open(run)
+            http = self._transports(provider, connection, secrets, run.lane)
+            return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
         except Exception as error:  # nothing of ours: the work is kept, the defect is logged
             log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
-    async def _attempt(self, run: Run, provider: Provider, http: CountingHttp, dry_run: bool) -> SyncReport:
+    def _open(self, run: Run) -> Opening:
+        """What a run begins with, of one moment."""
+        run.aliases = self._store.aliases(run.connection.connection_id)
         cursor = self._store.cursor(run.stream, run.connection.generation)
+        accounts = self._open_accounts(run) if run.source.needs_accounts else ()
+        return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
+
+    async def _attempt(
+        self, run: Run, opening: Opening, provider: Provider, http: CountingHttp, dry_run: bool
+    ) -> SyncReport:
+        cursor, accounts = opening.cursor, opening.accounts
         place: Place = json.loads(cursor.body)
-        accounts: Sequence[Account] = ()
-        if run.source.needs_accounts:
-            accounts = self._open_accounts(run)
-            if not accounts and (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
+        if run.source.needs_accounts and not accounts:
+            if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
-            accounts = accounts or self._open_accounts(run)
+            accounts = self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
         if run.source.series is not None:
@@ -128,7 +145,7 @@ class Engine:
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, cursor, self._store, self._connections.vault), wants,
+            staging.restore(run, opening.staged, self._connections.vault), wants,
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -172,7 +189,7 @@ class Engine:
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
-        aliases = self._store.aliases(run.connection.connection_id, "account")
+        aliases = run.aliases.get("account", {})
         try:
             async for page in run.source.fetch(http, ask):
                 vendor_id = page.subject
@@ -190,15 +207,18 @@ class Engine:
                     run.complete.add((page.dataset, vendor_id))
                     run.answered |= {want.instrument for want in page.wants}
                 elif not dry_run:
-                    staging.stage(run, page, self._connections.vault)
+                    staging.stage(run, page)
                     if staging.due(run, self._now()):
-                        await self._offload(lambda: staging.keep(run, cursor, self._store, self._now()))
+                        await self._offload(lambda: self._keep(run, cursor))
                 self._on_page(run.stream, sum(map(len, run.pages.values())))
         except FinInfraError as error:
             run.stopped = error
             if isinstance(error, DefectError):
                 run.defect(run.stream.dataset, str(run.stream), error)
-            await self._offload(lambda: staging.keep(run, cursor, self._store, self._now()))
+            await self._offload(lambda: self._keep(run, cursor))
+
+    def _keep(self, run: Run, cursor: Cursor) -> None:
+        staging.keep(run, cursor, self._store, self._connections.vault, self._now())
 
     def _commit(self, run: Run, ask: Ask, cursor: Cursor, place: Place, calls: int, dry_run: bool) -> SyncReport:
         """Frames, reconciliation and the one transaction. Runs in a thread."""
@@ -252,23 +272,25 @@ class Engine:
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
-        mine = run.connection.connection_id
-        vendor_ids = {ours: vendor for vendor, ours in self._store.aliases(mine, "account").items()}
-        rows = self._store.records(Accounts, {"connection_id": mine, "status": "open"})
-        states = self._store.records(AccountStates, {"connection_id": mine, "dataset": run.stream.dataset})
-        last = {row["account_id"]: row["last_success_at"] for row in states}
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
+        rows = self._store.values(Accounts, ("account_id", "kind", "currency"), {**mine, "status": "open"})
+        last = dict(
+            self._store.values(
+                AccountStates, ("account_id", "last_success_at"), {**mine, "dataset": run.stream.dataset}
+            )
+        )
 
-        def longest_waiting(row: dict[str, Any]) -> tuple[bool, Any, str]:
+        def longest_waiting(row: tuple[Any, ...]) -> tuple[bool, Any, str]:
             """Who waited longest comes first: a limit that ends every run early must not always end it on the same."""
-            at = last.get(row["account_id"])
-            return at is not None, at, str(row["account_id"])
+            at = last.get(row[0])
+            return at is not None, at, str(row[0])
 
         return [
-            Account(
-                vendor_ids.get(row["account_id"], row["account_id"]), row["account_id"], row["kind"], row["currency"]
-            )
-            for row in sorted(rows, key=longest_waiting)
+            Account(vendor_ids.get(account_id, account_id), account_id, kind, currency)
+            for account_id, kind, currency in sorted(rows, key=longest_waiting)
         ]
 
     def _knows_accounts(self, run: Run) -> bool:
-        return bool(self._store.records(Accounts, {"connection_id": run.connection.connection_id}))
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        return bool(self._store.values(Accounts, ("account_id",), mine))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fin_infra.runtime.app import Runtime, open_queue, sync
+from fin_infra.runtime.app import Runtime, open_queue, settle_down, sync
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.runtime.worker import SyncWorker
 
-__all__ = ["Runtime", "SqlJobQueue", "SyncWorker", "open_queue", "sync"]
+__all__ = ["Runtime", "SqlJobQueue", "SyncWorker", "open_queue", "settle_down", "sync"]

@@ -120,15 +120,14 @@ class SqlJobQueue:
         with self._writing() as sql:
             for statement in SCHEMA:
                 sql.execute(text(statement))
-        part = "" if self._names is None else f"AND name IN ({', '.join(f':n{i}' for i in range(len(self._names)))})"
-        self._bound_names = {f"n{i}": name for i, name in enumerate(self._names or ())}
+        part = "" if self._names is None else f"AND name IN ({', '.join('?' * len(self._names))})"
         # one seek per lane: ordering by lane and time at once would walk over every job that waits for later
         by_lane = (
             f"SELECT * FROM (SELECT * FROM fin_infra_jobs WHERE state = 'queued' AND lane = {lane} "
-            f"AND available_at <= :now {part} ORDER BY available_at, id LIMIT 1)"
+            f"AND available_at <= ? {part} ORDER BY available_at, id LIMIT 1)"
             for lane in range(len(LANES))
         )
-        self._next = text(" UNION ALL ".join(by_lane) + " ORDER BY lane LIMIT 1")
+        self._next = " UNION ALL ".join(by_lane) + " ORDER BY lane LIMIT 1"
 
     # -- svc-infra's protocol --------------------------------------------------------------------------------------
 
@@ -163,15 +162,14 @@ class SqlJobQueue:
         now = micros(self._now())
         with self._writing() as sql:
             self._reclaim(sql, now)
-            row = sql.execute(self._next, {"now": now, **self._bound_names}).mappings().one_or_none()
+            values = (now, *(self._names or ())) * len(LANES)
+            row = sql.exec_driver_sql(self._next, values).mappings().one_or_none()
             if row is None:
                 return None
-            sql.execute(
-                text(
-                    "UPDATE fin_infra_jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, "
-                    "lease_until = :until WHERE id = :id"
-                ),
-                {"id": row["id"], "until": now + self._lease},
+            sql.exec_driver_sql(
+                "UPDATE fin_infra_jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, "
+                "lease_until = ? WHERE id = ?",
+                (now + self._lease, row["id"]),
             )
         return _job({**row, "fence": row["fence"] + 1, "attempts": row["attempts"] + 1})
 
@@ -179,11 +177,8 @@ class SqlJobQueue:
         """The job is done. A stale id (its lease was lost) changes nothing."""
         with self._writing() as sql:
             if self._held(sql, "DELETE FROM fin_infra_jobs", job_id):
-                sql.execute(
-                    text(
-                        "INSERT INTO fin_infra_totals VALUES ('done', 1) "
-                        "ON CONFLICT (name) DO UPDATE SET value = value + 1"
-                    )
+                sql.exec_driver_sql(
+                    "INSERT INTO fin_infra_totals VALUES ('done', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
                 )
             else:
                 log.warning("job %s was acknowledged after its lease was lost; another attempt owns it", job_id)
@@ -201,9 +196,8 @@ class SqlJobQueue:
             delay = max(self._random.uniform(0.0, ceiling), at_least)
             self._held(
                 sql,
-                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = :at, "
-                "last_error = :error",
-                job_id, at=micros(self._now()) + int(delay * 1e6), error=error,
+                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, last_error = ?",
+                job_id, micros(self._now()) + int(delay * 1e6), error,
             )  # fmt: skip
 
     # -- beyond it -------------------------------------------------------------------------------------------------
@@ -212,7 +206,7 @@ class SqlJobQueue:
         """Renews the lease. 0: it was lost, another attempt owns the job."""
         with self._writing() as sql:
             until = micros(self._now()) + self._lease
-            return self._held(sql, "UPDATE fin_infra_jobs SET lease_until = :until", job_id, until=until)
+            return self._held(sql, "UPDATE fin_infra_jobs SET lease_until = ?", job_id, until)
 
     def defer(
         self, job_id: str, delay_seconds: float, *, count_attempt: bool = False, reason: str | None = None
@@ -221,10 +215,9 @@ class SqlJobQueue:
         with self._writing() as sql:
             return self._held(
                 sql,
-                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = :at, "
-                "attempts = attempts - :back, deferrals = deferrals + 1, last_error = COALESCE(:reason, last_error)",
-                job_id, at=micros(self._now()) + int(delay_seconds * 1e6), back=0 if count_attempt else 1,
-                reason=reason,
+                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, "
+                "attempts = attempts - ?, deferrals = deferrals + 1, last_error = COALESCE(?, last_error)",
+                job_id, micros(self._now()) + int(delay_seconds * 1e6), 0 if count_attempt else 1, reason,
             )  # fmt: skip
 
     def bury(self, job_id: str, *, reason: str) -> int:
@@ -329,35 +322,27 @@ class SqlJobQueue:
         now = micros(self._now())
         if order.get("unique_key"):
             # a more urgent wish raises the class of the job that is already waiting
-            sql.execute(
-                text(
-                    "UPDATE fin_infra_jobs SET lane = :lane "
-                    "WHERE unique_key = :key AND state = 'queued' AND lane > :lane"
-                ),
-                {"key": order["unique_key"], "lane": LANES.index(order["lane"])},
+            lane = LANES.index(order["lane"])
+            sql.exec_driver_sql(
+                "UPDATE fin_infra_jobs SET lane = ? WHERE unique_key = ? AND state = 'queued' AND lane > ?",
+                (lane, order["unique_key"], lane),
             )
-        row = sql.execute(
-            text(
-                """
-                INSERT INTO fin_infra_jobs (name, payload, lane, state, unique_key, fence, attempts, crashes, deferrals,
-                                  max_attempts, backoff_seconds, available_at, enqueued_at)
-                VALUES (:name, :payload, :lane, 'queued', :key, 0, 0, 0, 0, :max_attempts, :backoff, :at, :now)
-                ON CONFLICT DO NOTHING RETURNING id
-                """
+        row = sql.exec_driver_sql(
+            "INSERT INTO fin_infra_jobs (name, payload, lane, state, unique_key, fence, attempts, crashes, deferrals, "
+            "max_attempts, backoff_seconds, available_at, enqueued_at) "
+            "VALUES (?, ?, ?, 'queued', ?, 0, 0, 0, 0, ?, 30, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
+            (
+                order["name"], json.dumps(order["payload"]), LANES.index(order["lane"]), order.get("unique_key"),
+                order.get("max_attempts") or self._max_attempts,
+                now + int(float(order.get("delay_seconds") or 0) * 1e6), now,
             ),
-            {
-                "name": order["name"], "payload": json.dumps(order["payload"]), "lane": LANES.index(order["lane"]),
-                "key": order.get("unique_key"), "max_attempts": order.get("max_attempts") or self._max_attempts,
-                "backoff": 30, "at": now + int(float(order.get("delay_seconds") or 0) * 1e6), "now": now,
-            },
         ).one_or_none()  # fmt: skip
         return None if row is None else int(row[0])
 
     def _reclaim(self, sql: SqlConnection, now: int) -> None:
         """Jobs whose worker went silent wait again; one that did so too often is taken out."""
-        lost = sql.execute(
-            text("SELECT id, fence, crashes FROM fin_infra_jobs WHERE state = 'running' AND lease_until <= :now"),
-            {"now": now},
+        lost = sql.exec_driver_sql(
+            "SELECT id, fence, crashes FROM fin_infra_jobs WHERE state = 'running' AND lease_until <= ?", (now,)
         ).fetchall()
         for row in lost:
             if row.crashes + 1 >= MAX_CRASHES:
@@ -382,19 +367,19 @@ class SqlJobQueue:
             .one_or_none()
         )
 
-    def _held(self, sql: SqlConnection, statement: str, job_id: str, **values: Any) -> int:
+    def _held(self, sql: SqlConnection, statement: str, job_id: str, *values: Any) -> int:
+        """The statement on a job whose lease is still that of the id. 0: it was lost."""
         key, fence = _parts(job_id)
-        return sql.execute(
-            text(f"{statement} WHERE id = :id AND fence = :fence AND state = 'running'"),
-            {"id": key, "fence": fence, **values},
+        return sql.exec_driver_sql(
+            f"{statement} WHERE id = ? AND fence = ? AND state = 'running'", (*values, key, fence)
         ).rowcount
 
     def _bury(self, sql: SqlConnection, job_id: str, reason: str) -> int:
         return self._held(
             sql,
-            "UPDATE fin_infra_jobs SET state = 'dead', lease_until = NULL, last_error = :reason",
+            "UPDATE fin_infra_jobs SET state = 'dead', lease_until = NULL, last_error = ?",
             job_id,
-            reason=reason,
+            reason,
         )
 
 

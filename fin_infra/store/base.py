@@ -148,11 +148,18 @@ class Store(Protocol):
     def cursor(self, stream: Stream, generation: int) -> Cursor: ...
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
-        """Current rows whose columns equal the given values; a tuple `(op, value)` compares otherwise."""
+        """Current rows whose columns equal the given values; a tuple `(op, value)` compares otherwise.
+
+        `op` is one of SQL's or `>= or null`.
+        """
         ...
 
     def records(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The same as plain dictionaries, cheaper for a handful of rows. Amounts and dates stay text."""
+        ...
+
+    def values(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """These columns of the same rows just as they are stored: the cheapest way to look at what is held."""
         ...
 
     def read(self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None,
@@ -176,14 +183,16 @@ class Store(Protocol):
         """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
         ...
 
-    def aliases(self, connection_id: str, kind: str) -> dict[str, str]: ...
+    def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
+        """By kind (account, transaction): the vendor's id → ours, of those that differ."""
+        ...
 
     def erase(self, connection_id: str) -> int:
         """Removes every row of a connection, its history, evidence and secrets. Returns how many rows went."""
         ...
 
     def reading(self) -> AbstractContextManager[SqlConnection]:
-        """A read transaction, for the bookkeeping of connections and plans."""
+        """A read transaction: reads within the block see one state. Never await within it."""
         ...
 
     def writing(self) -> AbstractContextManager[SqlConnection]:

@@ -79,7 +79,9 @@ def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
         mode = connection.get_execution_options().get("begin", "")
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        connection.connection.driver_connection.execute(
+            f"BEGIN {mode}"
+        )  # as every transaction does, so without detours
 
     return engine
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Insert, Table, Text, Update, delete, insert, literal, null, or_, select, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, insert, null, select, union, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
@@ -34,7 +37,7 @@ from fin_infra.store.base import (
     Stream,
 )
 from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
-from fin_infra.store.statements import Statements
+from fin_infra.store.statements import Statements, changed, fetched
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
@@ -50,18 +53,37 @@ class SqlStore:
     def __init__(self, engine: Engine, url: str, now: Now) -> None:
         self.url = url
         self._engine = engine
+        self._writer = engine.execution_options(begin="IMMEDIATE")
         self._now = now
+        self._outer: ContextVar[SqlConnection | None] = ContextVar("outer", default=None)
         self._statements: dict[str, Statements] = {}
 
     # -- transactions ----------------------------------------------------------------------------------------------
 
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:
-        with rim(self.url), self._engine.execution_options(begin="IMMEDIATE").begin() as sql:
-            yield sql
+        with rim(self.url), self._writer.begin() as sql:
+            token = self._outer.set(sql)
+            try:
+                yield sql
+            finally:
+                self._outer.reset(token)
 
     @contextmanager
     def reading(self) -> Iterator[SqlConnection]:
+        outer = self._outer.get()
+        if outer is not None:  # a part of the transaction around it: one begin for many reads, and they see one state
+            yield outer
+            return
+        with self._snapshot() as sql:
+            token = self._outer.set(sql)
+            try:
+                yield sql
+            finally:
+                self._outer.reset(token)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[SqlConnection]:
         with rim(self.url), self._engine.connect() as sql, sql.begin():
             yield sql
 
@@ -90,13 +112,12 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
-            staged = tables.STAGED_PAGES
-            sql.execute(
-                delete(staged).where(
-                    staged.c.connection_id == stream.connection_id,
-                    staged.c.dataset == stream.dataset,
-                    or_(staged.c.generation != expect.generation, staged.c.subject.not_in(list(batch.unfinished))),
-                )
+            marks = ", ".join("?" * len(batch.unfinished))
+            changed(
+                sql,
+                "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ? "
+                f"AND (generation <> ? OR subject NOT IN ({marks}))",
+                (*stream, expect.generation, *batch.unfinished),
             )
         return applied
 
@@ -104,32 +125,22 @@ class SqlStore:
         self, sql: SqlConnection, stream: Stream, expect: Cursor, applied: Applied, body: str, run_id: str | None
     ) -> None:
         """Compare-and-set, before anything else: who comes second writes nothing."""
-        generation = sql.scalar(
-            select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == stream.connection_id)
-        )
         done = 0
-        if generation == expect.generation:
-            values = {"generation": expect.generation, "body": body, "run_id": run_id}
-            cursors = tables.CURSORS
+        if _generation(sql, stream.connection_id) == expect.generation:
             if applied.version == 0:
-                taken: Insert | Update = insert(cursors).from_select(
-                    ["connection_id", "dataset", "version", *values],
-                    select(literal(stream.connection_id), literal(stream.dataset), literal(1),
-                           *(literal(v) for v in values.values()))
-                    .where(~select(cursors.c.version).where(
-                        cursors.c.connection_id == stream.connection_id, cursors.c.dataset == stream.dataset).exists()),
-                )  # fmt: skip
-            else:
-                taken = (
-                    cursors.update()
-                    .where(
-                        cursors.c.connection_id == stream.connection_id,
-                        cursors.c.dataset == stream.dataset,
-                        cursors.c.version == applied.version,
-                    )
-                    .values(version=applied.version + 1, **values)
+                done = changed(
+                    sql,
+                    "INSERT INTO cursors (version, generation, body, run_id, connection_id, dataset) "
+                    "VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (expect.generation, body, run_id, *stream),
                 )
-            done = sql.execute(taken).rowcount
+            else:
+                done = changed(
+                    sql,
+                    "UPDATE cursors SET version = version + 1, generation = ?, body = ?, run_id = ? "
+                    "WHERE connection_id = ? AND dataset = ? AND version = ?",
+                    (expect.generation, body, run_id, *stream, applied.version),
+                )
         if done != 1:
             raise StaleCursor(
                 f"{stream} was committed by another run, or its connection was relinked or removed meanwhile: "
@@ -179,13 +190,12 @@ class SqlStore:
         name = schema.dataset_name()
         tenant = next(iter(itertools.chain(*keys)))[0] if schema.key()[0] == "tenant_id" else ""
         inserted, updated, removed = (json.dumps(part, separators=(",", ":")) for part in keys)
-        sql.execute(
-            insert(tables.CHANGES),
-            {
-                "changed_at": now, "dataset": name, "tenant_id": tenant, "connection_id": stream.connection_id,
-                "run_id": run_id, "inserted": inserted, "updated": updated, "removed": removed,
-            },
-        )  # fmt: skip
+        changed(
+            sql,
+            "INSERT INTO changes (changed_at, dataset, tenant_id, connection_id, run_id, inserted, updated, removed) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
+        )
 
     def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
         for book in books:
@@ -217,10 +227,7 @@ class SqlStore:
         self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
     ) -> None:
         with self.writing() as sql:
-            known = sql.scalar(
-                select(tables.CONNECTIONS.c.generation).where(tables.CONNECTIONS.c.connection_id == connection_id)
-            )
-            if known is None:  # erased meanwhile: nothing of it may come back
+            if _generation(sql, connection_id) is None:  # erased meanwhile: nothing of it may come back
                 return
             self._keep_books(sql, books)
             self._quarantine(sql, connection_id, run_id, quarantined)
@@ -236,16 +243,15 @@ class SqlStore:
     def cursor(self, stream: Stream, generation: int) -> Cursor:
         """The stream's cursor; its body starts anew when the credential is of another generation."""
         with self.reading() as sql:
-            row = sql.execute(
-                select(tables.CURSORS).where(
-                    tables.CURSORS.c.connection_id == stream.connection_id, tables.CURSORS.c.dataset == stream.dataset
-                )
-            ).one_or_none()
-        if row is None:
+            found = fetched(
+                sql,
+                "SELECT version, generation, body, run_id FROM cursors WHERE connection_id = ? AND dataset = ?",
+                stream,
+            )
+        if not found:
             return Cursor(generation=generation)
-        if row.generation != generation:
-            return Cursor(row.version, generation)
-        return Cursor(row.version, generation, row.body, row.run_id)
+        known = Cursor(*found[0])
+        return known if known.generation == generation else Cursor(known.version, generation)
 
     def rows(self, schema: type[Dataset], where: Mapping[str, Any]) -> pl.DataFrame:
         return decode(self._found(schema, where), schema.dtypes())
@@ -254,12 +260,16 @@ class SqlStore:
         dtypes = schema.dtypes()
         return [decode_record(row, dtypes) for row in self._found(schema, where)]
 
-    def _found(self, schema: type[Dataset], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        table = tables.TABLES[schema.dataset_name()]
-        conditions = [_condition(table.c[name], value) for name, value in where.items()]
+    def values(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        return self._found(schema, where, tuple(columns))
+
+    def _found(
+        self, schema: type[Dataset], where: Mapping[str, Any], columns: tuple[str, ...] | None = None
+    ) -> list[tuple[Any, ...]]:
+        asked = [(name, *_comparison(value)) for name, value in where.items()]
+        text = _lookup(schema, columns, tuple((name, condition) for name, condition, _ in asked))
         with self.reading() as sql:
-            found = sql.execute(select(*(table.c[name] for name in schema.dtypes())).where(*conditions))
-            return [tuple(row) for row in found]
+            return fetched(sql, text, tuple(value for *_, value in asked if value is not None))
 
     def read(
         self, schema: type[Dataset], query: Query, columns: Sequence[str] | None = None, limit: int | None = None
@@ -269,7 +279,7 @@ class SqlStore:
         statement = _select(schema, query, list(wanted))
         if limit is not None:
             statement = statement.limit(limit)
-        with self.reading() as sql:
+        with self._snapshot() as sql:  # of its own: who iterates may do so in another thread, or never come to the end
             result = sql.execution_options(yield_per=READ_BATCH).execute(statement)
             empty = True
             for part in result.partitions():
@@ -312,29 +322,22 @@ class SqlStore:
             for page in pages
         ]  # fmt: skip
         with self.writing() as sql:
-            known = sql.scalar(
-                select(tables.CONNECTIONS.c.generation).where(
-                    tables.CONNECTIONS.c.connection_id == stream.connection_id
-                )
-            )
-            if known == generation and rows:  # else erased or relinked meanwhile: nothing of it may come back
+            if (
+                _generation(sql, stream.connection_id) == generation and rows
+            ):  # else erased or relinked meanwhile: nothing of it may come back
                 sql.execute(insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"), rows)
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
-        staged = tables.STAGED_PAGES
         with self.reading() as sql:
-            found = sql.execute(
-                select(staged)
-                .where(
-                    staged.c.connection_id == stream.connection_id,
-                    staged.c.dataset == stream.dataset,
-                    staged.c.generation == generation,
-                )
-                .order_by(staged.c.subject, staged.c.n)
-            ).fetchall()
+            found = fetched(
+                sql,
+                "SELECT subject, n, position, status, body, staged_at FROM staged_pages "
+                "WHERE connection_id = ? AND dataset = ? AND generation = ? ORDER BY subject, n",
+                (*stream, generation),
+            )
         return [
-            StagedPage(row.subject, row.n, row.position, row.status, row.body, from_micros(row.staged_at))
-            for row in found
+            StagedPage(subject, n, position, status, body, from_micros(at))
+            for subject, n, position, status, body, at in found
         ]
 
     def instruments_held(self, tenant: str) -> list[str]:
@@ -345,15 +348,13 @@ class SqlStore:
         with self.reading() as sql:
             return sorted(sql.scalars(union(*parts)))
 
-    def aliases(self, connection_id: str, kind: str) -> dict[str, str]:
-        aliases = tables.ALIASES
+    def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
-            found = sql.execute(
-                select(aliases.c.vendor_id, aliases.c.id).where(
-                    aliases.c.connection_id == connection_id, aliases.c.kind == kind
-                )
-            )
-            return {row.vendor_id: row.id for row in found}
+            found = fetched(sql, "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,))
+        aliases: dict[str, dict[str, str]] = {}
+        for kind, vendor_id, ours in found:
+            aliases.setdefault(kind, {})[vendor_id] = ours
+        return aliases
 
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
@@ -406,8 +407,8 @@ def rim(url: str) -> Iterator[None]:
     """Errors of the driver become ours, with the file's name and no statement or value in the message."""
     try:
         yield
-    except DBAPIError as error:
-        cause = str(error.orig)
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = str(error.orig if isinstance(error, DBAPIError) else error)
         raise StoreError(f"the database {shown(url)} failed: {cause}; {_remedy(cause)}") from None
 
 
@@ -445,11 +446,27 @@ def _since(now: int, old: tuple[Any, ...] | None) -> int:
     return now if old is None else max(now, old[-1] + 1)
 
 
-def _condition(column: Any, value: Any) -> Any:
-    if isinstance(value, tuple):
-        op, operand = value
-        return column.op(op)(_stored(operand))
-    return column == _stored(value)
+def _generation(sql: SqlConnection, connection_id: str) -> int | None:
+    """Of the connection's credential; None when it was erased."""
+    found = fetched(sql, "SELECT generation FROM connections WHERE connection_id = ?", (connection_id,))
+    return found[0][0] if found else None
+
+
+def _comparison(value: Any) -> tuple[str, Any]:
+    """The condition on a column, `{}`, and its value as the database has it."""
+    if value is None:
+        return "{} IS NULL", None
+    operator, operand = value if isinstance(value, tuple) else ("=", value)
+    return ("({0} >= ? OR {0} IS NULL)" if operator == ">= or null" else f"{{}} {operator} ?"), _stored(operand)
+
+
+@cache
+def _lookup(schema: type[Dataset], columns: tuple[str, ...] | None, conditions: tuple[tuple[str, str], ...]) -> str:
+    """The query for current rows, as text: building it anew costs more than running it."""
+    table = tables.TABLES[schema.dataset_name()]
+    shown = ", ".join(f'"{table.c[name].name}"' for name in columns or schema.dtypes())
+    where = " AND ".join(condition.format(f'"{table.c[name].name}"') for name, condition in conditions)
+    return f"SELECT {shown} FROM {table.name} WHERE {where or 'TRUE'}"
 
 
 def _stored(value: Any) -> Any:

@@ -182,3 +182,16 @@ def test_a_query_in_the_url_does_not_get_round_the_look_at_the_file(tmp_path: Pa
     with pytest.raises(UsageError):
         open_store(url_of(path) + "?timeout=5")
     assert path.read_bytes() == before
+
+
+def test_a_database_that_another_holds_for_long_is_a_store_error(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fin.db'}"
+    store, other = open_store(url), open_store(url)
+    with store.writing() as sql:
+        sql.exec_driver_sql("PRAGMA busy_timeout = 1")  # of this connection, which the pool hands out again
+    with other.writing(), pytest.raises(StoreError, match="another process holds it"), store.writing():
+        pass
+    with store.writing():
+        pass
+    store.close()
+    other.close()

@@ -64,18 +64,18 @@ def transactions(pages: Sequence[tuple[list[dict[str, Any]], datetime]], ask: As
     assert account is not None, "transactions belong to an account"
     signed = sign(account)
     rows = [row for page, _ in pages for row in page]
-    details = [_object(row, "details") for row in rows]
+    details = _objects(rows, "details")
     columns: Columns = {
         "account_id": [_own_account(row, account) for row in rows],
-        "transaction_id": [_text(row, "id") for row in rows],
-        "status": [_text(row, "status") for row in rows],
-        "amount": [signed(_text(row, "amount")) for row in rows],
-        "booked_on": [_text(row, "date") for row in rows],
-        "description": [_text(row, "description") for row in rows],
-        "merchant": [_text(_object(detail, "counterparty"), "name") for detail in details],
-        "category": [_text(detail, "category") for detail in details],
-        "type": [_text(row, "type") for row in rows],
-        "running_balance": [signed(_text(row, "running_balance")) for row in rows],
+        "transaction_id": _texts(rows, "id"),
+        "status": _texts(rows, "status"),
+        "amount": [signed(text) for text in _texts(rows, "amount")],
+        "booked_on": _texts(rows, "date"),
+        "description": _texts(rows, "description"),
+        "merchant": _texts(_objects(details, "counterparty"), "name"),
+        "category": _texts(details, "category"),
+        "type": _texts(rows, "type"),
+        "running_balance": [signed(text) for text in _texts(rows, "running_balance")],
     }
     at = pages[-1][1] if pages else ask.at
     return Transactions.build(columns, ask.columns(at, currency=account.currency))
@@ -108,11 +108,21 @@ def _own_account(row: dict[str, Any], account: Account) -> str | None:
     return account.account_id if row.get("account_id", account.vendor_id) == account.vendor_id else None
 
 
-def _text(row: dict[str, Any], name: str) -> str | None:
-    value = row.get(name)
-    return value if isinstance(value, str) else None
+TEXT = frozenset({str, type(None)})
+OBJECT = frozenset({dict})
 
 
-def _object(row: dict[str, Any], name: str) -> dict[str, Any]:
-    value = row.get(name)
-    return value if isinstance(value, dict) else {}
+def _texts(rows: Sequence[dict[str, Any]], name: str) -> list[str | None]:
+    """A field of all rows: text, or None where it is missing or something else."""
+    values: list[Any] = [row.get(name) for row in rows]
+    if TEXT.issuperset(map(type, values)):  # looked at as a whole: field by field costs three times as much
+        return values
+    return [value if isinstance(value, str) else None for value in values]
+
+
+def _objects(rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """A field of all rows: an object, empty where it is missing or something else."""
+    values: list[Any] = [row.get(name) for row in rows]
+    if OBJECT.issuperset(map(type, values)):
+        return values
+    return [value if isinstance(value, dict) else {} for value in values]
