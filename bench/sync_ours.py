@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # as `fin-infra worker` does, before polars is imported
 
 import httpcore  # noqa: F401 - httpx imports both only when it first asks; imports are measured apart, so they come first
 
@@ -53,7 +56,7 @@ async def sync(folder: Path, url: str) -> tuple[int, int, int]:
         ]  # fmt: skip
         settle_down()  # as `fin-infra worker` does
         runtime.queue.enqueue_many(jobs)
-        worker = runtime.worker(slots=int(__import__("os").environ.get("SLOTS", "8")))
+        worker = runtime.worker(slots=8)
         loop = worker.start()
         while len(reports) < len(jobs):  # noqa: ASYNC110 - what a worker that ends when idle does
             await asyncio.sleep(0.05)

@@ -18,7 +18,10 @@ def worker(
     Any number of workers may share the same files. Example: fin-infra worker --slots 16
     """
     import asyncio
+    import os
 
+    # many small frames: more threads than one only wait for each other; several workers use several cores
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
     from fin_infra.cli.output import quiet_logs
     from fin_infra.settings import Settings
 

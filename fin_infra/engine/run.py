@@ -68,6 +68,11 @@ class Run:
         self.evidence.append((dataset, error.message, error.evidence))
 
     @property
+    def size(self) -> int:
+        """Bytes of all answers that this attempt asked for."""
+        return sum(len(page.reply.body) for pages in self.pages.values() for page in pages if page.reply is not None)
+
+    @property
     def guarded(self) -> bool:
         """An answer shrank so much that it waits for a second read."""
         return any(doubt.kind == "shrink_guard" for _, doubt in self.doubts)

@@ -33,6 +33,7 @@ from fin_infra.store.base import Now
 log = logging.getLogger("fin_infra.engine")
 
 T = TypeVar("T")
+IN_PLACE = 512 * 1024  # bytes of answers whose frames and commit do not hold up the other jobs noticeably
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -150,6 +151,8 @@ class Engine:
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
             raise run.stopped
+        if run.size <= IN_PLACE:  # a few milliseconds: handing them to a thread and back costs as much again
+            return self._commit(run, ask, cursor, place, http.calls, dry_run)
         report: SyncReport = await self._offload(lambda: self._commit(run, ask, cursor, place, http.calls, dry_run))
         return report
 
@@ -221,7 +224,7 @@ class Engine:
         staging.keep(run, cursor, self._store, self._connections.vault, self._now())
 
     def _commit(self, run: Run, ask: Ask, cursor: Cursor, place: Place, calls: int, dry_run: bool) -> SyncReport:
-        """Frames, reconciliation and the one transaction. Runs in a thread."""
+        """Frames, reconciliation and the one transaction. In a thread where there is much of it."""
         spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
         place = {**place, "accounts": spots}
         changes = changes_of(run, ask, place, self._store)
@@ -248,7 +251,7 @@ class Engine:
         run.stopped = error if isinstance(error, FinInfraError) else None
         if not dry_run:
             try:
-                await self._offload(lambda: self._record(run, outcome, calls))
+                self._record(run, outcome, calls)
             except StoreError as lost:
                 log.error("%s: its run could not be recorded: %s", run.stream, lost.message)
         return run.report(outcome, {}, calls)
