@@ -29,6 +29,8 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "plan_due_100k": ("s", 3.0),
     "plan_idle_tick": ("ms", 1.0),
     "calendar_is_open": ("ns", 1000.0),
+    "snapshot.start": ("ms", None),
+    "snapshot.size": ("MB", None),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

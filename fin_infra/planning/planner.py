@@ -89,10 +89,11 @@ class Planner:
         return due
 
     def _due(self, sql: SqlConnection, now: datetime) -> list[Due]:
+        mine = DUE.c.schedule.concat("").in_(self._schedules)  # as a value: by its index all rows would be walked
         rows = sql.execute(
             select(DUE)
             .join(CONNECTIONS, CONNECTIONS.c.connection_id == DUE.c.connection_id)
-            .where(DUE.c.due_at <= micros(now), CONNECTIONS.c.state == "active", DUE.c.schedule.in_(self._schedules))
+            .where(DUE.c.due_at <= micros(now), CONNECTIONS.c.state == "active", mine)
             .order_by(DUE.c.due_at)
             .limit(BATCH)
         ).fetchall()

@@ -26,6 +26,7 @@ from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import inspect, sqlite_engine, sqlite_path, utc_now
 from fin_infra.store.sql import rim
+from fin_infra.store.statements import changed, fetched
 
 log = logging.getLogger("fin_infra.queue")
 
@@ -323,11 +324,13 @@ class SqlJobQueue:
         if order.get("unique_key"):
             # a more urgent wish raises the class of the job that is already waiting
             lane = LANES.index(order["lane"])
-            sql.exec_driver_sql(
+            changed(
+                sql,
                 "UPDATE fin_infra_jobs SET lane = ? WHERE unique_key = ? AND state = 'queued' AND lane > ?",
                 (lane, order["unique_key"], lane),
             )
-        row = sql.exec_driver_sql(
+        made = fetched(
+            sql,
             "INSERT INTO fin_infra_jobs (name, payload, lane, state, unique_key, fence, attempts, crashes, deferrals, "
             "max_attempts, backoff_seconds, available_at, enqueued_at) "
             "VALUES (?, ?, ?, 'queued', ?, 0, 0, 0, 0, ?, 30, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
@@ -336,8 +339,8 @@ class SqlJobQueue:
                 order.get("max_attempts") or self._max_attempts,
                 now + int(float(order.get("delay_seconds") or 0) * 1e6), now,
             ),
-        ).one_or_none()  # fmt: skip
-        return None if row is None else int(row[0])
+        )  # fmt: skip
+        return int(made[0][0]) if made else None
 
     def _reclaim(self, sql: SqlConnection, now: int) -> None:
         """Jobs whose worker went silent wait again; one that did so too often is taken out."""
