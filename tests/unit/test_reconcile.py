@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fin_infra.datasets.transactions import Transactions
-from fin_infra.engine.reconcile import SHRINK_ROWS, Reconciled, match_pending, reconcile
+from fin_infra.engine.reconcile import SHRINK_ROWS, Reconciled, match_pending, reconcile, undisturbed
 from tests.unit.helpers import START
 
 DAY = date(2026, 11, 10)
@@ -342,3 +342,18 @@ def test_a_match_is_one_to_one_and_fits(held: list[Row], answer: list[Row]) -> N
     for new, old in matches.items():
         assert by_id[new]["amount"] == by_id[old]["amount"]
         assert timedelta(0) <= by_id[new]["booked_on"] - by_id[old]["booked_on"] <= timedelta(days=8)
+
+
+@thorough
+@given(held=rows_held, answer=rows_answered, whole=st.booleans(), suspect=st.booleans())
+def test_an_answer_that_disturbs_nothing_is_what_reconciling_would_give_back(
+    held: list[Row], answer: list[Row], whole: bool, suspect: bool
+) -> None:
+    """The short way is taken only where the long one comes to the same."""
+    if whole:  # most answers are like that: everything held came again
+        answer = [*answer, *(r for r in held if r["transaction_id"] not in {a["transaction_id"] for a in answer})]
+    glance = [(r["transaction_id"], r["status"], r.get("pending_transaction_id")) for r in held]
+    if undisturbed(glance, {r["transaction_id"] for r in answer}):
+        missed = frozenset(r["transaction_id"] for r in held[:2]) if suspect else frozenset()
+        done = meet(held, answer, suspect=missed)
+        assert summary(done) == summary(Reconciled(frame(answer)))
