@@ -59,13 +59,13 @@ class Connections:
 
         `simulated`: of a demo. Its rows look like the vendor's own, so its store takes no real link ever after.
         """
-        self._keep_apart(simulated)
         body = self._sealed(provider, secrets)
         if not tenant.strip():
             raise UsageError("a tenant needs a name: --tenant NAME")
         connection_id = f"con_{entropy.token_hex(8)}"
         now = micros(self._now())
         with self._store.writing() as sql:
+            self._keep_apart(sql, simulated)
             sql.execute(
                 insert(CONNECTIONS),
                 {
@@ -77,11 +77,10 @@ class Connections:
             _bump(sql)
         return self.get(connection_id)
 
-    def _keep_apart(self, simulated: bool) -> None:
-        with self._store.writing() as sql:
-            marked = sql.scalar(select(META.c.value).where(META.c.name == SIMULATED))
-            if simulated and marked is None:
-                sql.execute(insert(META), {"name": SIMULATED, "value": 1})
+    def _keep_apart(self, sql: SqlConnection, simulated: bool) -> None:
+        marked = sql.scalar(select(META.c.value).where(META.c.name == SIMULATED))
+        if simulated and marked is None:
+            sql.execute(insert(META), {"name": SIMULATED, "value": 1})
         if marked is not None and not simulated:
             raise UsageError(
                 f"{shown(self._store.url)} holds the demo's simulated rows, prices among them, which must not mix with "

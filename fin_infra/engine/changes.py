@@ -276,11 +276,12 @@ def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
 def _emptied(run: Run, accounts: pl.DataFrame, store: Store) -> list[tuple[str, ...]]:
     """Keys of holdings of accounts that are closed now: what was in them is elsewhere, and would count twice."""
     closed = accounts.filter(pl.col("status") == "closed")["account_id"].to_list()
-    rows = [
-        row for account in closed
-        for row in store.records(Holdings, {"tenant_id": run.connection.tenant_id, "account_id": account})
-    ]  # fmt: skip
-    return [tuple(row[name] for name in Holdings.key()) for row in rows]
+    tenant = run.connection.tenant_id
+    return [
+        key
+        for account in closed
+        for key in store.values(Holdings, Holdings.key(), {"tenant_id": tenant, "account_id": account})
+    ]
 
 
 def _snapshot(
@@ -337,10 +338,9 @@ def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     if run.ordered is None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
-    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, sorted(spots))]
-    if run.ordered is None:
         detail = f"{run.connection.provider} has no daily bars of it, and no other vendor's price is held"
         run.doubts += [(Prices.dataset_name(), Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, sorted(spots))]
 
 
 def _unpriced(run: Run, store: Store) -> list[str]:

@@ -87,9 +87,8 @@ class Engine:
         async with self._turn(Stream(connection_id, source.lead)):
             run = self._new(connection, source, lane, attempt, instruments)
             report = await self._run(run, provider, dry_run)
-            if (
-                run.redo and not dry_run
-            ):  # a series changed its basis: it alone is read anew at once, not at the next due time
+            # a series that changed its basis is read anew at once, it alone, and not at the next due time
+            if run.redo and not dry_run:
                 run = self._new(connection, source, lane, attempt, sorted(run.redo))
                 report = await self._run(run, provider, dry_run)
             return report
@@ -151,7 +150,7 @@ class Engine:
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
             raise run.stopped
-        if run.size <= IN_PLACE:  # a few milliseconds: handing them to a thread and back costs as much again
+        if run.size <= IN_PLACE:  # a few milliseconds: a thread for it costs more than it spares
             return self._commit(run, ask, cursor, place, http.calls, dry_run)
         report: SyncReport = await self._offload(lambda: self._commit(run, ask, cursor, place, http.calls, dry_run))
         return report

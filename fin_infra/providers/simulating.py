@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ class Fault:
     body: bytes | None = None
 
 
-class Simulator:
+class Simulator(ABC):
     """A vendor's HTTP side. A subclass gives `answering`, the app of its API, and says how it words a `refusal`."""
 
     answering: ASGIApp
@@ -60,9 +61,9 @@ class Simulator:
     def fail_next(self, fault: Fault) -> None:
         self.faults.append(fault)
 
+    @abstractmethod
     def refusal(self, fault: Fault, path: str) -> Response:
         """The vendor's own words for a scripted refusal."""
-        raise NotImplementedError
 
     def _next_fault(self, path: str) -> Fault | None:
         for fault in self.faults:

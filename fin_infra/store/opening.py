@@ -79,9 +79,8 @@ def sqlite_engine(path: Path, *, secure_delete: bool = True) -> Engine:
     @event.listens_for(engine, "begin")
     def begun(connection: Any) -> None:
         mode = connection.get_execution_options().get("begin", "")
-        connection.connection.driver_connection.execute(
-            f"BEGIN {mode}"
-        )  # as every transaction does, so without detours
+        # every transaction does this, so without detours
+        connection.connection.driver_connection.execute(f"BEGIN {mode}")
 
     return engine
 

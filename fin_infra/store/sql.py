@@ -62,12 +62,8 @@ class SqlStore:
 
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:
-        with rim(self.url), self._writer.begin() as sql:
-            token = self._outer.set(sql)
-            try:
-                yield sql
-            finally:
-                self._outer.reset(token)
+        with rim(self.url), self._writer.begin() as sql, self._around(sql):
+            yield sql
 
     @contextmanager
     def reading(self) -> Iterator[SqlConnection]:
@@ -75,12 +71,17 @@ class SqlStore:
         if outer is not None:  # a part of the transaction around it: one begin for many reads, and they see one state
             yield outer
             return
-        with self._snapshot() as sql:
-            token = self._outer.set(sql)
-            try:
-                yield sql
-            finally:
-                self._outer.reset(token)
+        with self._snapshot() as sql, self._around(sql):
+            yield sql
+
+    @contextmanager
+    def _around(self, sql: SqlConnection) -> Iterator[None]:
+        """Reads within the block are a part of this transaction."""
+        token = self._outer.set(sql)
+        try:
+            yield
+        finally:
+            self._outer.reset(token)
 
     @contextmanager
     def _snapshot(self) -> Iterator[SqlConnection]:
@@ -322,9 +323,8 @@ class SqlStore:
             for page in pages
         ]  # fmt: skip
         with self.writing() as sql:
-            if (
-                _generation(sql, stream.connection_id) == generation and rows
-            ):  # else erased or relinked meanwhile: nothing of it may come back
+            # else erased or relinked meanwhile: nothing of it may come back
+            if _generation(sql, stream.connection_id) == generation and rows:
                 sql.execute(insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"), rows)
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:

@@ -10,37 +10,32 @@ from typing import Any
 
 from fin_infra.connections import Connection
 from fin_infra.engine import SyncReport
-from fin_infra.providers import resolve
 from fin_infra.providers.alpaca.simulator import AlpacaSimulator, SimActivity, SimBrokerage, sandbox
-from fin_infra.reader import read
 from fin_infra.runtime import Runtime
-from fin_infra.settings import Settings
-from fin_infra.store import open_store
 from fin_infra.testing import VirtualClock, serve
+from tests.world import VendorWorld
 
 CLOSED = datetime(2026, 11, 24, 21, 30, tzinfo=UTC)
 """Half an hour after New York closed."""
 KEY_ID, SECRET = "PKSIM7731", "sim-secret-7731"
 
 
-class Market:
-    """One simulated broker, one store, one clock. Each `sync()` is a process of its own unless one is given."""
+class Market(VendorWorld):
+    """One linked account. Each `sync()` is a process of its own unless one is given."""
+
+    vendor = "alpaca"
 
     def __init__(self, folder: Path, broker: AlpacaSimulator, urls: dict[str, str], clock: VirtualClock) -> None:
-        self.folder = folder
+        super().__init__(folder, urls["alpaca"], clock)
         self.broker = broker
         self.urls = urls
-        self.clock = clock
-        self.settings = Settings(store_url=f"sqlite:///{folder / 'fin.db'}", http_timeout=2.0)
         self.con = ""
 
     def runtime(self, **more: Any) -> Runtime:
         return Runtime(self.settings, now=self.clock, **{"base_urls": self.urls, **more})
 
     async def link(self, **secrets: str) -> Connection:
-        async with self.runtime() as runtime:
-            fields = {"key_id": KEY_ID, "secret_key": SECRET, **secrets}
-            linked = runtime.connections.add(resolve("brokerage:alpaca"), fields, tenant="ada")
+        linked = await self.linked({"key_id": KEY_ID, "secret_key": SECRET, **secrets}, "ada")
         self.con = linked.connection_id
         return linked
 
@@ -53,18 +48,11 @@ class Market:
     def watch(self, *instruments: str) -> None:
         self.settings = self.settings.model_copy(update={"watchlist": ",".join(instruments)})
 
-    def rows(self, dataset: str, **filters: Any) -> list[dict[str, Any]]:
-        store = open_store(self.settings.store_url, now=self.clock)
-        try:
-            return read(dataset, store=store, **filters).collect().to_dicts()
-        finally:
-            store.close()
-
     def sessions(self, instrument: str) -> list[date]:
         return [row["session"] for row in self.rows("prices", instruments=[instrument])]
 
     def state(self, dataset: str) -> str:
-        return next(str(row["state"]) for row in self.rows("streams") if row["dataset"] == dataset)
+        return str(self.stream(dataset)["state"])
 
     def findings(self, dataset: str) -> list[tuple[str, str, str]]:
         """(kind, subject, state) of what was found in a dataset."""
