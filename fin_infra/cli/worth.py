@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING
 
+from fin_infra.instruments import calendar_of
+
 if TYPE_CHECKING:
+    from datetime import date
+
     import polars as pl
 
 
@@ -49,11 +53,14 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
     missing += [f"account {account}: no balance is known" for account in without]
     newest = prices.sort("session").group_by("instrument").agg(pl.col("session", "close", "currency").last())
     closes = {name: (close, currency) for name, _, close, currency in newest.iter_rows()}
-    sessions, last = dict(newest.select("instrument", "session").iter_rows()), prices["session"].max()
+    sessions = dict(newest.select("instrument", "session").iter_rows())
+    last: dict[str | None, date] = {}  # by calendar: a coin's Sunday makes no share's Friday old
+    for name, session in sessions.items():
+        last[calendar_of(name)] = max(session, last.get(calendar_of(name), session))
     old = [
         f"{name}: its newest close is of {sessions[name]}"
         for name in holdings["instrument"].unique(maintain_order=True)
-        if name in sessions and sessions[name] != last
+        if name in sessions and sessions[name] != last[calendar_of(name)]
     ]
     for row in holdings.iter_rows(named=True):
         close, currency = closes.get(row["instrument"], (None, None))

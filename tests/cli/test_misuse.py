@@ -195,3 +195,30 @@ def test_the_demo_runs_twice_and_leaves_rows_and_nothing_to_do(cli: Cli) -> None
     worker = cli("worker", "--until-idle")
     assert worker.code == 0
     assert worker.out == ""
+
+
+@pytest.mark.parametrize(
+    ("watchlist", "sentence"),
+    [
+        ("us:SPY,SPY", "'SPY' is no instrument; write namespace:symbol, like us:SPY"),
+        ("us:SPY,nowhere:X", "no calendar is known of nowhere:X; nobody will price them"),
+    ],
+)
+def test_doctor_looks_at_the_watchlist(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, watchlist: str, sentence: str
+) -> None:
+    monkeypatch.setenv("FIN_INFRA_WATCHLIST", watchlist)
+    said = cli("doctor")
+    assert said.code == 1
+    assert f"BAD  watchlist: FIN_INFRA_WATCHLIST: {sentence}" in said.out
+    monkeypatch.setenv("FIN_INFRA_WATCHLIST", "us:SPY,crypto:bitcoin")
+    assert "ok   watchlist: 2 instruments beside those held" in cli("doctor").out
+
+
+def test_a_store_that_the_demo_filled_takes_no_real_link(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("demo").code == 0
+    monkeypatch.setenv("TOKEN", TOKEN)
+    said = cli("connections", "add", "teller", "--secret", "access_token=env:TOKEN")
+    assert said.code == 2
+    assert "holds the demo's simulated rows" in said.error
+    assert "set FIN_INFRA_STORE_URL to another file, or delete this one" in said.error

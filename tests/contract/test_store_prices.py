@@ -140,7 +140,7 @@ def test_erasing_a_connection_leaves_prices_and_instruments_to_everyone(bench: B
     commit(bench, Holdings, [held_by("ada", "us:SPY")])
     commit(bench, Holdings, [held_by("ada", "us:SPY", quantity=Decimal(2))])
     commit(bench, Activities, [happened_to("ada", "a1", "us:SPY")])
-    before = everything(bench.store)
+    before, told = everything(bench.store), bench.store.changes()
     public = ("prices", "prices_history", "instruments", "instruments_history")
     assert [len(before[name]) for name in public] == [2, 1, 1, 1]
     bench.store.erase(con)
@@ -148,6 +148,7 @@ def test_erasing_a_connection_leaves_prices_and_instruments_to_everyone(bench: B
     assert {name: after[name] for name in public} == {name: before[name] for name in public}
     assert not [name for name, rows in after.items() if any(con in map(str, row) for row in rows)]
     assert not [rows for name in ("holdings", "holdings_history", "activities") for rows in after[name]]
+    assert bench.store.changes().equals(told.filter(pl.col("dataset").is_in(["prices", "instruments"])))
     assert bench.store.instruments_held("ada") == []
     assert prices(bench)["instrument"].to_list() == ["us:SPY", "us:VTI"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fin_infra.errors import FinInfraError, StoreError, UsageError
 from fin_infra.store import open_store
-from fin_infra.store.opening import HEAD
+from fin_infra.store.opening import HEAD, _write_ahead
 from fin_infra.testing import VirtualClock
 from tests.contract.rows import Bench
 from tests.contract.test_store import MARK, full
@@ -195,3 +196,21 @@ def test_a_database_that_another_holds_for_long_is_a_store_error(tmp_path: Path)
         pass
     store.close()
     other.close()
+
+
+def test_a_file_that_another_process_just_makes_is_waited_for(tmp_path: Path) -> None:
+    """Two that make one file at once may both want it alone, and SQLite then refuses one without its usual patience."""
+    path = tmp_path / "fin.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (n)")
+    other.execute("BEGIN EXCLUSIVE")
+    impatient = sqlite3.connect(path, isolation_level=None, timeout=0)
+    release = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+    release.start()
+    try:
+        _write_ahead(impatient)
+        assert impatient.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    finally:
+        release.join()
+        impatient.close()
+        other.close()

@@ -248,6 +248,24 @@ async def test_t01_erasing_one_of_two_links_to_a_bank_leaves_the_others_rows_to_
     assert len(world.ids()) == 59
 
 
+async def test_t01_a_link_whose_account_row_is_the_others_takes_no_rows_with_it_for_good(world: World) -> None:
+    """The last to deliver a row owns it: here the account is the second link's, and its transactions the first one's."""
+    rows = [bought(f"t{n:03}", on=day(n)) for n in range(1, 60)]
+    world.bank.enroll("tok", checking("acc_1", *rows))
+    world.bank.enroll("tok2", checking("acc_1", *rows))
+    first, second = [await world.link(token) for token in ("tok", "tok2")]
+    async with world.runtime() as runtime:
+        for dataset, connection in (("transactions", second), ("transactions", first), ("accounts", second)):
+            assert (await runtime.engine.sync(dataset, connection.connection_id)).outcome == "ok"
+    assert {row["connection_id"] for row in world.rows("accounts")} == {second.connection_id}
+    assert {row["connection_id"] for row in world.rows("transactions")} == {first.connection_id}
+    async with world.runtime() as runtime:
+        runtime.connections.remove(first.connection_id, erase=True)
+    assert world.ids() == []
+    await world.next_day()
+    assert len(world.ids()) == 59
+
+
 @pytest.mark.parametrize(
     "wrong", [SimTransaction("t0", "--5.00", day(1), "x"), SimTransaction("t0", "+-5", day(1), "x")]
 )

@@ -95,6 +95,18 @@ def test_t52_a_due_row_survives_the_process(
     assert upcoming(store) == before
 
 
+def test_due_rows_of_a_schedule_that_another_process_knows_are_left_to_it(
+    store: Store, planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    planner.tick()
+    other = Planner(store, queue, [every(), every("1h", name="more", job="sync_accounts")], now=clock)
+    other.tick()
+    work(queue)
+    clock.advance(timedelta(days=1))
+    assert [due.schedule for due in planner.tick()] == ["banks"]
+    assert [due.schedule for due in other.tick()] == ["more"]
+
+
 def test_t52_downtime_is_made_up_by_one_run(
     store: Store, planner: Planner, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 
 import polars as pl
 
@@ -88,3 +89,22 @@ def test_a_close_of_another_day_counts_as_the_newest_there_is() -> None:
     assert frame["session"].to_list() == [date(2026, 11, 19)]
     worth = net_worth(accounts(), Balances.empty(), holdings(("c", "us:A", "2", "1", None)), frame)
     assert worth.total == {"USD": Decimal(6)}
+
+
+def test_a_close_older_than_others_of_its_calendar_is_counted_and_named() -> None:
+    worth = net_worth(
+        accounts(c="investment"), balances(("c", "USD", "9", "1")),
+        holdings(("c", "us:AAPL", "1", "1", None), ("c", "us:GONE", "1", "1", None), ("c", "crypto:bitcoin", "1", "1", None)),
+        prices(("us:AAPL", "2026-11-20", "2", "USD"), ("us:GONE", "2026-06-02", "3", "USD"),
+               ("crypto:bitcoin", "2026-11-22", "4", "USD")),
+    )  # fmt: skip
+    assert worth == NetWorth({"USD": Decimal(10)}, [], ["us:GONE: its newest close is of 2026-06-02"])
+
+
+def test_no_digit_of_a_large_sum_or_a_small_coin_is_rounded() -> None:
+    cash, quantity, price = "99999999999999999999.01", "123456789.123456789012345678", "0.000010215100000001"
+    worth = net_worth(
+        accounts(a="depository", c="crypto"), balances(("a", "USD", cash, None), ("c", "USD", "0", None)),
+        holdings(("c", "crypto:pepe", quantity, "1", None)), prices(("crypto:pepe", "2026-11-22", price, "USD")),
+    )  # fmt: skip
+    assert Fraction(worth.total["USD"]) == Fraction(cash) + Fraction(quantity) * Fraction(price)
