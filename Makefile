@@ -98,7 +98,7 @@ calendars: $(READY) ## compile the shipped sessions anew
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --extra calendars pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group dev --extra calendars --extra postgres pyproject.toml --output-file requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --group bench --output-file bench/requirements.lock
 
 clean: ## remove what was made, not what was synced
