@@ -57,8 +57,9 @@ class Want(NamedTuple):
 class Ask:
     """What is asked of a client. `since` is per account; `resume` says where an interrupted account goes on.
 
-    `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments. `any_account`:
-    the answers lie in files, and nobody said of which account they are.
+    `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments. `cursor`: of a
+    cursor stream, the vendor's position to go on from, "" for the beginning. `any_account`: the answers lie in files,
+    and nobody said of which account they are.
     """
 
     provider: str
@@ -70,6 +71,7 @@ class Ask:
     since: Mapping[str, date] = field(default_factory=dict)
     resume: Mapping[str, str] = field(default_factory=dict)
     wants: Sequence[Want] = ()
+    cursor: str = ""
     any_account: bool = False
 
     def columns(self, at: datetime, **more: object) -> dict[str, object]:
@@ -90,7 +92,9 @@ class Page:
 
     `position`: where the account's next page begins; None on its last page. `error`: this account alone failed.
     `value`: the parsed body, where the client had to look into it anyway. `wants`: instead of an account, the
-    instruments that this answer and the pages behind it are about.
+    instruments that this answer and the pages behind it are about. `cursor`: of a cursor stream, the vendor's position
+    behind this page. `history`: whether the vendor has delivered all it has (True), is still fetching older rows
+    (False), or does not say. `as_of`: the vendor's own time of the data, where it states one.
     """
 
     dataset: str
@@ -100,6 +104,9 @@ class Page:
     error: FinInfraError | None = None
     value: Any = None
     wants: Sequence[Want] = ()
+    cursor: str | None = None
+    history: bool | None = None
+    as_of: datetime | None = None
 
     @property
     def subject(self) -> str | None:
@@ -114,6 +121,8 @@ class Http(Protocol):
 
     async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply: ...
 
+    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "") -> Reply: ...
+
 
 Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
 
@@ -122,12 +131,18 @@ Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
 class Feed:
     """From body to rows of one dataset: `parse` raises `WireError` on a wrong shape, `frames` is pure.
 
-    `frames` takes all pages of one account (or of the connection), oldest answer first.
+    `frames` takes all pages of one account (or of the connection), oldest answer first; of a cursor stream one page.
+    `removed`: of a cursor stream, the vendor's ids that a parsed page takes back. `persistent`: of accounts, the ids in
+    a parsed page that outlive a re-link, by the vendor's id of the account. `login`: of accounts, what the vendor calls
+    the login they belong to, which its webhooks name.
     """
 
     schema: type[Dataset]
     parse: Callable[[bytes], Any]
     frames: Callable[[Sequence[tuple[Any, datetime]], Ask, Account | None], Built]
+    removed: Callable[[Any], Sequence[str]] | None = None
+    persistent: Callable[[Any], Mapping[str, str]] | None = None
+    login: Callable[[Any], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +211,7 @@ class Provider:
     """A vendor: name, address, credentials, refusals and sources. Data, not behaviour.
 
     `hosts`: its other addresses, by name; `home`: which of them stands for `base_url` with these secrets ("" none).
+    `body_secrets`: secrets that travel in the body of a POST; `app_headers`: headers made of the application's fields.
     """
 
     name: str
@@ -211,6 +227,8 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
     home: Callable[[Mapping[str, str]], str] = lambda secrets: ""
+    body_secrets: tuple[str, ...] = ()
+    app_headers: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda fields: {}
     attribution: str = ""
     facts: Sequence[str] = ()
 

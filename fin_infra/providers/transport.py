@@ -1,4 +1,4 @@
-"""The shared transport: every call of every vendor goes through `Transport.get`, metered, guarded and classified.
+"""The shared transport: every call of every vendor goes through `Transport`, metered, guarded and classified.
 
 Clients neither sleep nor retry nor log; what does is injected here. Nothing of a credential reaches a message, a
 log line or a repr: httpx's own INFO lines hold whole URLs and are silenced.
@@ -72,15 +72,17 @@ async def unguarded(once: Once, host: str) -> Reply:
 class Transport:
     """One credential's way to one vendor. Never shared between connections; the pool beneath may be.
 
-    `client`: the pool of the vendor's address, or, where it has several hosts, which pool by the host's name.
+    `client`: the pool of the vendor's address, or, where it has several hosts, which pool by the host's name. `body`:
+    fields of the credential that the vendor wants in the body of every POST.
     """
 
     def __init__(
         self, provider: Provider, client: httpx.AsyncClient | Callable[[str], httpx.AsyncClient], auth: httpx.Auth, *,
         connection_id: str, now: Callable[[], datetime], meter: Meter | None = None, guard: Guard = unguarded,
-        lane: str = "scheduled",
+        lane: str = "scheduled", body: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.calls = 0
+        self._body = body or {}
         self._provider = provider
         self._client = client if callable(client) else lambda host: client
         self._auth = auth
@@ -95,9 +97,13 @@ class Transport:
 
     async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply:
         """The vendor's answer to a GET at one of its hosts. Raises one of our errors for everything but a 200."""
-        return await self._guard(lambda: self._once(path, params, host), host)
+        return await self._guard(lambda: self._once("GET", path, host, params=params), host)
 
-    async def _once(self, path: str, params: Mapping[str, Any] | None, host: str) -> Reply:
+    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "") -> Reply:
+        """The same of a POST that asks: `body` and the credential's fields as JSON."""
+        return await self._guard(lambda: self._once("POST", path, host, json={**body, **self._body}), host)
+
+    async def _once(self, method: str, path: str, host: str, **sent: Any) -> Reply:
         name = self._provider.name
         client = self._client(host)
         call = Call(name, self._connection_id, _endpoint(path), self._lane, host)
@@ -105,7 +111,7 @@ class Transport:
         self.calls += 1
         reply: Reply | None = None
         try:
-            answer = await client.get(path, params=params, auth=self._auth)
+            answer = await client.request(method, path, auth=self._auth, **sent)
             headers = {key.lower(): value for key, value in answer.headers.items()}
             reply = Reply(answer.status_code, headers, answer.content, self._now())
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):

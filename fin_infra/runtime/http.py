@@ -110,6 +110,7 @@ class HttpPool:
         return Transport(
             provider, lambda host: self._client_of(provider, host or home), provider.auth(secrets),
             connection_id=connection.connection_id, now=self._now, meter=self._meter, guard=guard, lane=lane,
+            body={name: secrets[name] for name in provider.body_secrets if name in secrets},
         )  # fmt: skip
 
     def _guarded(self, provider: Provider, connection_id: str, host: str) -> Callable[[Once], Awaitable[Reply]]:
@@ -159,7 +160,8 @@ class HttpPool:
         told = self._base_urls.get(f"{provider.name}.{host}") or self._base_urls.get(provider.name)
         base_url = told or vendor.base_url_of(host) or vendor.base_url or provider.address(host)
         client = new_async_httpx_client(
-            timeout_seconds=self._settings.http_timeout, headers=dict(provider.headers), base_url=base_url,
+            timeout_seconds=self._settings.http_timeout, base_url=base_url,
+            headers={**provider.headers, **provider.app_headers(app_fields(self._settings, provider))},
             propagate_request_id=False, follow_redirects=False, trust_env=False,
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=50), **more,
         )  # fmt: skip
@@ -186,6 +188,16 @@ async def _again(once: Callable[[], Awaitable[Reply]]) -> Reply:
         if error.code == "network_error":
             raise _Again(error) from None
         raise
+
+
+def app_fields(settings: Settings, provider: Provider) -> dict[str, str]:
+    """The application's own credentials at a vendor. Raises `UsageError` that names the variable of a missing one."""
+    vendor = settings.vendor(provider.name)
+    given = {field.name: vendor.secret(field.name) for field in provider.app_fields}
+    missing = [field.name for field in provider.app_fields if field.required and given[field.name] is None]
+    if missing:
+        raise UsageError(f"{provider.name} needs {' and '.join(map(vendor.variable, missing))}; set them")
+    return {name: value.get_secret_value() for name, value in given.items() if value is not None}
 
 
 def client_certificate(settings: Settings, provider: Provider) -> ssl.SSLContext | None:

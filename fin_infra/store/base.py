@@ -63,6 +63,7 @@ class Sealed:
     dataset: str
     reason: str
     body: bytes
+    kind: str = "page"
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,7 @@ class SqlStore:
                     "quarantine_id": f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
                     "connection_id": connection_id,
                     "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
+                    "kind": item.kind,
                 }
                 for item in evidence
             ],

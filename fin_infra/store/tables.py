@@ -128,6 +128,7 @@ QUARANTINE = Table(
     Column("at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),      # the evidence, sealed by the vault
+    Column("kind", Text, nullable=False),             # page | row: an answer as it came, or one row and its constants
 )  # fmt: skip
 
 ALIASES = Table(
@@ -156,6 +157,23 @@ DUE = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+WEBHOOK_RECEIPTS = Table(
+    "webhook_receipts", METADATA,
+    Column("provider", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),         # of signature and body: the same delivery twice is one
+    Column("received_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+WEBHOOK_KEYS = Table(
+    "webhook_keys", METADATA,
+    Column("provider", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("body", Text, nullable=False),             # the vendor's public key, as JSON
+    Column("fetched_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
 META = Table(
     "meta", METADATA,
     Column("name", Text, primary_key=True),
@@ -168,6 +186,7 @@ Index("activities_by_connection", TABLES["activities"].c.connection_id)
 Index("runs_by_stream", TABLES["runs"].c.connection_id, TABLES["runs"].c.dataset, TABLES["runs"].c.started_at)
 Index("findings_by_stream", TABLES["findings"].c.connection_id, TABLES["findings"].c.dataset)
 Index("aliases_by_id", ALIASES.c.connection_id, ALIASES.c.id)
+Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 
 OWNED_BY_CONNECTION = [
     *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
