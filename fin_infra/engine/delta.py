@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
 from fin_infra.engine.parts import Place, ids_of, note, renamed, set_aside, value_of
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
@@ -30,9 +31,10 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     place["cursor"], run.history = last.cursor, last.history
     tenant, spots = run.connection.tenant_id, place["accounts"]
     ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
+    mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
-    for account in sorted({*rows["account_id"], *(ours if run.whole or removed else ())}):
+    for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
         if run.whole:
@@ -53,6 +55,12 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     place["accounts"] = {vendor_id: spot for vendor_id, spot in spots.items() if spot.get("suspect")}
     place["unconfirmed"] = bool(place["accounts"])
     return Change(feed.schema, pl.concat(parts), gone)
+
+
+def _accounts_of(run: Run, store: Store) -> set[str]:
+    """All accounts of the connection: what is taken back comes without an account, and may be of a closed one."""
+    mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+    return {account for (account,) in store.values(Accounts, ("account_id",), mine)}
 
 
 def _net(
