@@ -8,7 +8,7 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.parts import Place, ids_of, note, renamed, set_aside, value_of
+from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, set_aside, value_of
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError
@@ -94,11 +94,10 @@ def _still_named(removed: set[str], run: Run, store: Store) -> set[str]:
     """Our ids of what is taken back. An old name of a row that goes on under a newer one takes nothing back."""
     if not removed or "transaction" not in run.aliases:
         return removed
-    ours = store.renamed(run.connection.connection_id, "transaction", sorted(removed))
+    ours = first_ids("transaction", removed, run, store)
     wanted = {ours.get(vendor_id, vendor_id): vendor_id for vendor_id in sorted(removed)}
-    newest = {alias.id: alias.vendor_id for alias, _ in store.names(
-        run.connection.tenant_id, "transaction", sorted(wanted)
-    )}  # fmt: skip
+    names = store.names("transaction", ids=sorted(wanted), tenant=run.connection.tenant_id)
+    newest = {name.alias.id: name.alias.vendor_id for name in names}
     return {mine for mine, vendor_id in wanted.items() if newest.get(mine, vendor_id) in removed}
 
 

@@ -95,7 +95,8 @@ def _lasting(run: Run, new: Sequence[str], store: Store) -> dict[str, str]:
     ids: dict[str, str] = {}
     for page in run.pages["accounts", None]:
         ids |= feed.persistent(value_of(feed.parse, page)[0])
-    ours = store.known_by(run.connection.tenant_id, "persistent", sorted(ids.values()))
+    names = store.names("persistent", vendor_ids=sorted(ids.values()), tenant=run.connection.tenant_id)
+    ours = {name.alias.vendor_id: name.alias.id for name in names}
     return {vendor_id: ours[ids[vendor_id]] for vendor_id in new if ids.get(vendor_id) in ours}
 
 
