@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,6 +15,7 @@ from fin_infra.datasets.base import Built, Dataset, Reject
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
@@ -145,13 +145,7 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
 
 def _set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
     """Rows that cannot be used: a finding each, and the evidence."""
-    name = schema.dataset_name()
-    for reject in rejects:
-        run.rejects += 1
-        told = [reject.row.get(column) for column in schema.key() if column not in ("tenant_id", "account_id")]
-        row_id = " ".join(part.strip() for part in told or [reject.row.get("account_id")] if part and part.strip())
-        run.doubts.append((name, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}")))
-        run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
+    set_aside(run, schema, rejects)
 
 
 def _renamed(frame: pl.DataFrame, run: Run) -> pl.DataFrame:
@@ -234,8 +228,10 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
     days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
+    oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
     spot = {
-        "newest": _iso(newest), "oldest_pending": _iso(pending.min()), "undated_pending": pending.null_count() > 0,
+        "newest": _iso(newest), "oldest_pending": min(oldest, default=None),
+        "undated_pending": pending.null_count() > 0 or (not settled and before.get("undated_pending", False)),
         "suspect": sorted(done.suspect),
     }  # fmt: skip
     return {name: value for name, value in spot.items() if value}

@@ -53,17 +53,44 @@ class Records:
     rows: Sequence[Mapping[str, Any]]
 
 
-Book = Change | Records
+@dataclass(frozen=True)
+class Forgotten:
+    """Evidence that is needed no more: entries of a connection whose ids begin with one of these."""
+
+    connection_id: str
+    begins: Sequence[str]
+
+
+Book = Change | Records | Forgotten
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """Evidence of something that could not be used, encrypted before it comes here."""
+    """Evidence of something that could not be used, encrypted before it comes here.
+
+    `kind`: page (an answer as it came) or row (one row and its constants). `id`: the same thing seen again takes the
+    place of what was kept of it; "" keeps each apart.
+    """
 
     dataset: str
     reason: str
     body: bytes
     kind: str = "page"
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry of the quarantine without its evidence. `at`: when it was last seen, by `run_id`."""
+
+    quarantine_id: str
+    tenant_id: str
+    connection_id: str
+    dataset: str
+    run_id: str
+    at: datetime
+    reason: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -179,6 +206,14 @@ class Store(Protocol):
     def stage_pages(self, stream: Stream, generation: int, pages: Sequence[StagedPage]) -> None: ...
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
+
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        """What is in quarantine, last seen first; of one connection, or all."""
+        ...
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        """The sealed evidence of an entry; None when there is none of this id."""
+        ...
 
     def instruments_held(self, tenant: str) -> list[str]:
         """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
