@@ -10,6 +10,7 @@ from fin_infra.datasets import dataset as schema_of
 from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.freshness import old_data, waiting
+from fin_infra.engine.parts import value_of
 from fin_infra.engine.quarantine import entries_of, finding_id, subject_of
 from fin_infra.engine.run import Run
 from fin_infra.outcomes import Outcome
@@ -162,7 +163,8 @@ class Disproved:
     def __call__(self, row: Row) -> bool:
         match row["kind"]:
             case "row_invalid":
-                return row["subject"] in self._delivered(row["dataset"]) or self._no_longer_delivered(row)
+                well = row["subject"] in self._delivered(row["dataset"])
+                return well or self._taken_back(row) or self._no_longer_delivered(row)
             case "ambiguous_match":
                 return not self._in_review(row["subject"])
             case kind if kind in SETTLED_BY_A_GOOD_RUN:
@@ -187,6 +189,16 @@ class Disproved:
                     came |= {subject_of(schema, key) for key in keys}
             self._came[name] = came
         return self._came[name]
+
+    def _taken_back(self, row: Row) -> bool:
+        """Of a cursor stream: the vendor removed it, though we never held it."""
+        run, name = self._run, row["dataset"]
+        feed = run.source.feed(name)
+        if feed.removed is None:
+            return False
+        row_id = row["subject"].rpartition(" ")[2]
+        pages = [page for part, pages in run.pages.items() if part[0] == name for page in pages]
+        return any(row_id in feed.removed(value_of(feed.parse, page)[0]) for page in pages)
 
     def _no_longer_delivered(self, row: Row) -> bool:
         """What a bad row was in, was read whole, and it was not there."""

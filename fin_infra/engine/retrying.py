@@ -12,6 +12,7 @@ from typing import Any
 from fin_infra.connections import Connection, Connections, Vault
 from fin_infra.datasets.operations import Findings, Runs, Streams
 from fin_infra.engine.books import run_row
+from fin_infra.engine.parts import renamed
 from fin_infra.engine.quarantine import finding_of
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
@@ -108,7 +109,7 @@ def _row(
 
     cursor = store.cursor(stream, connection.generation)
     waiting = {page.subject for page in store.staged_pages(stream, cursor.generation)}
-    batch = Batch([Change(schema, _renamed(built.good, run))], unfinished=sorted(waiting))
+    batch = Batch([Change(schema, renamed(built.good, run, store))], unfinished=sorted(waiting))
     try:
         applied = store.apply(batch, stream=stream, run_id=run_id, expect=cursor, next=cursor.body, books=books)
     except StaleCursor:
@@ -149,13 +150,3 @@ def _parsed(source: Source, dataset: str, body: bytes) -> str:
 
 def _sync_hint(kept: Kept) -> str:
     return f"fin-infra sync {kept.dataset} --connection {kept.connection_id}"
-
-
-def _renamed(rows: Any, run: Run) -> Any:
-    """Vendor ids that changed since first sight become ours."""
-    import polars as pl
-
-    for column, kind in (("account_id", "account"), ("transaction_id", "transaction")):
-        if (aliases := run.aliases.get(kind)) and column in rows.columns:
-            rows = rows.with_columns(pl.col(column).replace(aliases))
-    return rows

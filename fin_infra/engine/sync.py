@@ -7,6 +7,7 @@ cancellation. An account that fails alone stops nobody else.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets as entropy
@@ -21,7 +22,9 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
-from fin_infra.engine.changes import Place, changes_of, since_of, wanted
+from fin_infra.engine.changes import changes_of, since_of, wanted
+from fin_infra.engine.delta import begin_of
+from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
@@ -36,6 +39,7 @@ log = logging.getLogger("fin_infra.engine")
 
 T = TypeVar("T")
 IN_PLACE = 512 * 1024  # bytes of answers whose frames and commit do not hold up the other jobs noticeably
+RESTARTS = 3  # so often pages that changed under us are read again from where they began, then from the very beginning
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -149,7 +153,7 @@ class Engine:
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, opening.staged, self._connections.vault), wants,
+            staging.restore(run, opening.staged, self._connections.vault), wants, begin_of(run.source, place),
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -194,7 +198,32 @@ class Engine:
         return None if known and not refused else report
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
-        """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
+        """All pages; an error of one account is kept with it, an error of the connection ends the asking.
+
+        Pages that changed under us fit together no more: they are dropped and asked for again, a bounded number of
+        times from where the loop began. A cursor stream is then read from its very beginning, as it is at once when
+        the vendor no longer knows the cursor; that pass sees what was deleted too.
+        """
+        asks = itertools.chain([ask], itertools.repeat(replace(ask, resume={}), RESTARTS))
+        if run.source.kind == "cursor":
+            asks = itertools.chain(asks, itertools.repeat(replace(ask, resume={}, cursor=""), RESTARTS))
+        for ask in asks:
+            if run.stopped is not None:
+                if run.stopped.code == "cursor_invalid" and ask.cursor:
+                    continue
+                if not dry_run:
+                    await self._offload(lambda: self._store.unstage(run.stream))
+                run.begin_anew()
+            run.whole = not ask.cursor
+            await self._pages(run, http, ask, cursor, dry_run)
+            if run.stopped is None or not _may_begin_anew(run, run.stopped):
+                break
+        if run.stopped is not None:
+            if isinstance(run.stopped, DefectError):
+                run.defect(run.stream.dataset, str(run.stream), run.stopped)
+            await self._offload(lambda: self._keep(run, cursor))
+
+    async def _pages(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         aliases = run.aliases.get("account", {})
         try:
             async for page in run.source.fetch(http, ask):
@@ -220,9 +249,6 @@ class Engine:
                 self._on_page(run.stream, sum(map(len, run.pages.values())))
         except FinInfraError as error:
             run.stopped = error
-            if isinstance(error, DefectError):
-                run.defect(run.stream.dataset, str(run.stream), error)
-            await self._offload(lambda: self._keep(run, cursor))
 
     def _keep(self, run: Run, cursor: Cursor) -> None:
         staging.keep(run, cursor, self._store, self._connections.vault, self._now())
@@ -236,6 +262,7 @@ class Engine:
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
             unfinished=[str(vendor_id) for name, vendor_id in run.pages if (name, vendor_id) not in run.complete],
+            aliases=run.named,
         )  # fmt: skip
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
@@ -300,3 +327,10 @@ class Engine:
     def _knows_accounts(self, run: Run) -> bool:
         mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
         return bool(self._store.values(Accounts, ("account_id",), mine))
+
+
+def _may_begin_anew(run: Run, error: FinInfraError) -> bool:
+    """Whether reading from an earlier place can cure it."""
+    if error.code == "cursor_invalid":
+        return run.source.kind == "cursor" and not run.whole
+    return error.code == "mutation_during_pagination" and run.source.kind != "series"

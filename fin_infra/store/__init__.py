@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fin_infra.store.base import (
+    Alias,
     Applied,
     Batch,
     Change,
@@ -20,6 +21,7 @@ from fin_infra.store.base import (
 from fin_infra.store.opening import open_store
 
 __all__ = [
+    "Alias",
     "Applied",
     "Batch",
     "Change",

@@ -93,9 +93,20 @@ class Kept:
     kind: str
 
 
+class Alias(NamedTuple):
+    """A name that is not the first: of kind account, transaction or activity the vendor's id for what we call `id`; of
+    kind persistent its lasting id of an account, of kind login its word for the connection; of kind superseded the
+    pending row whose place the posted row `id` took. `reason`: the evidence."""
+
+    kind: str
+    vendor_id: str
+    id: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class Batch:
-    """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence.
+    """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence, names.
 
     `atomic`: never cut into several transactions, however long (a snapshot is switched whole). `unfinished`:
     subjects whose staged pages stay, because the run could not bring them to their end.
@@ -106,6 +117,7 @@ class Batch:
     quarantined: Sequence[Sealed] = ()
     atomic: bool = False
     unfinished: Sequence[str] = ()
+    aliases: Sequence[Alias] = ()
 
 
 @dataclass
@@ -207,6 +219,10 @@ class Store(Protocol):
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
 
+    def unstage(self, stream: Stream) -> None:
+        """Forgets the staged pages of a stream: what they say no longer fits together."""
+        ...
+
     def quarantined(self, connection: str | None = None) -> list[Kept]:
         """What is in quarantine, last seen first; of one connection, or all."""
         ...
@@ -220,7 +236,31 @@ class Store(Protocol):
         ...
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
-        """By kind (account, transaction): the vendor's id → ours, of those that differ."""
+        """By kind (account, persistent, login): the vendor's id → ours, the newest name of each last.
+
+        Of transactions and activities, which may be many, only whether there are any: an empty entry of their kind.
+        See `renamed`.
+        """
+        ...
+
+    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
+        """The vendor's ids, of these, that stand for another one of ours."""
+        ...
+
+    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
+        """All names of these ids of ours, with the moment each was learned, oldest first."""
+        ...
+
+    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
+        """The vendor's id → ours, at whatever connection of the tenant."""
+        ...
+
+    def idle_connections(self, tenant: str) -> list[str]:
+        """Connections of the tenant that are not in use: disabled, or waiting for their owner."""
+        ...
+
+    def held(self, schema: type[Dataset], keys: Sequence[tuple[str, ...]]) -> pl.DataFrame:
+        """The current rows of these keys."""
         ...
 
     def erase(self, connection_id: str) -> int:

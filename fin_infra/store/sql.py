@@ -23,6 +23,7 @@ from fin_infra.datasets.base import INSTANT, Dataset
 from fin_infra.errors import StaleCursor, StoreError, UsageError
 from fin_infra.store import tables
 from fin_infra.store.base import (
+    Alias,
     Applied,
     Batch,
     Book,
@@ -39,7 +40,7 @@ from fin_infra.store.base import (
     Stream,
 )
 from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
-from fin_infra.store.statements import Statements, changed, fetched
+from fin_infra.store.statements import KEYS_PER_SELECT, Statements, changed, fetched, many
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
@@ -113,12 +114,16 @@ class SqlStore:
                 for chunk in (*early, last):
                     self._write(sql, stream, run_id, chunk, applied, dry_run=True)
             return applied
+        names = batch.aliases  # with the first chunk: a row under its first id is not found without them
         for chunk in early:  # rows only: the cursor stays where it is until the last chunk
             with self.writing() as sql:
                 self._advance(sql, stream, expect, applied, expect.body, expect.run_id)
+                self._name(sql, stream.connection_id, names)
                 self._write(sql, stream, run_id, chunk, applied)
+            names = ()
         with self.writing() as sql:
             self._advance(sql, stream, expect, applied, next, run_id)
+            self._name(sql, stream.connection_id, names)
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
@@ -369,6 +374,10 @@ class SqlStore:
             for subject, n, position, status, body, at in found
         ]
 
+    def unstage(self, stream: Stream) -> None:
+        with self.writing() as sql:
+            changed(sql, "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ?", stream)
+
     def quarantined(self, connection: str | None = None) -> list[Kept]:
         q = tables.QUARANTINE.c
         shown = (q.quarantine_id, q.tenant_id, q.connection_id, q.dataset, q.run_id, q.at, q.reason, q.kind)
@@ -397,11 +406,72 @@ class SqlStore:
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
-            found = fetched(sql, "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,))
-        aliases: dict[str, dict[str, str]] = {}
+            found = fetched(
+                sql,
+                "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ? "
+                "AND kind IN ('account', 'persistent', 'login') ORDER BY valid_from, vendor_id",
+                (connection_id,),
+            )
+            many = fetched(
+                sql,
+                "SELECT DISTINCT kind FROM aliases WHERE connection_id = ? AND kind IN ('transaction', 'activity')",
+                (connection_id,),
+            )
+        aliases: dict[str, dict[str, str]] = {kind: {} for (kind,) in many}
         for kind, vendor_id, ours in found:
             aliases.setdefault(kind, {})[vendor_id] = ours
         return aliases
+
+    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
+        wanted = (tables.ALIASES.c.connection_id == connection_id, tables.ALIASES.c.kind == kind)
+        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
+
+    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
+        return self._names(
+            tables.ALIASES.c.id, ids, tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind
+        )
+
+    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
+        wanted = (tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind)
+        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
+
+    def _names(self, column: Any, values: Sequence[str], *wanted: Any) -> list[tuple[Alias, datetime]]:
+        """Names whose `column` is one of the values, oldest first."""
+        a = tables.ALIASES.c
+        found: list[Any] = []
+        with self.reading() as sql:
+            for start in range(0, len(values), KEYS_PER_SELECT):
+                part = column.in_(values[start : start + KEYS_PER_SELECT])
+                found += sql.execute(
+                    select(a.kind, a.vendor_id, a.id, a.reason, a.valid_from).where(*wanted, part)
+                ).all()
+        found.sort(key=lambda row: (row.valid_from, row.vendor_id))
+        return [(Alias(*row[:4]), from_micros(row.valid_from)) for row in found]
+
+    def idle_connections(self, tenant: str) -> list[str]:
+        with self.reading() as sql:
+            query = "SELECT connection_id FROM connections WHERE tenant_id = ? AND state <> 'active'"
+            return [row[0] for row in fetched(sql, query, (tenant,))]
+
+    def held(self, schema: type[Dataset], keys: Sequence[tuple[str, ...]]) -> pl.DataFrame:
+        width = len(schema.dtypes())
+        with self.reading() as sql:
+            rows = self._of(schema).current(sql, keys)
+        return decode([row[:width] for row in rows.values()], schema.dtypes())
+
+    def _name(self, sql: SqlConnection, connection_id: str, aliases: Sequence[Alias]) -> None:
+        """Names that were learned; one that is learned again is the newest from now on."""
+        if not aliases:
+            return
+        [(tenant,)] = fetched(sql, "SELECT tenant_id FROM connections WHERE connection_id = ?", (connection_id,))
+        now = micros(self._now())
+        many(
+            sql,
+            "INSERT INTO aliases (tenant_id, connection_id, kind, vendor_id, id, valid_from, reason) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, connection_id, kind, vendor_id) "
+            "DO UPDATE SET id = excluded.id, valid_from = excluded.valid_from, reason = excluded.reason",
+            [(tenant, connection_id, a.kind, a.vendor_id, a.id, now, a.reason) for a in aliases],
+        )
 
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:
