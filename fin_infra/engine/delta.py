@@ -8,7 +8,8 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, set_aside, value_of
+from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
+from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError

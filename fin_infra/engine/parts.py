@@ -1,16 +1,15 @@
-"""What all kinds of streams do with a page: parse it, put its rows under our ids, set aside what is of no use."""
+"""What all kinds of streams do with a page: parse it, and put its rows under our ids."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.reconcile import Doubt, Reconciled
+from fin_infra.datasets.base import Reject
+from fin_infra.engine.reconcile import Reconciled
 from fin_infra.engine.run import Run
 from fin_infra.engine.staging import Restored
 from fin_infra.providers.base import Page
@@ -30,17 +29,6 @@ def value_of(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:
         return page.value
     assert page.reply is not None, "a page without an answer is an account's error and never comes here"
     return (parse(page.reply.body) if page.value is None else page.value), page.reply.at
-
-
-def set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
-    """Rows that cannot be used: a finding each, and the evidence."""
-    name = schema.dataset_name()
-    for reject in rejects:
-        run.rejects += 1
-        told = [reject.row.get(column) for column in schema.key() if column not in ("tenant_id", "account_id")]
-        row_id = " ".join(part.strip() for part in told or [reject.row.get("account_id")] if part and part.strip())
-        run.doubts.append((name, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}")))
-        run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
 
 
 def renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import logging
 import secrets as entropy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,6 +25,7 @@ from fin_infra.engine.books import books
 from fin_infra.engine.changes import changes_of, since_of, wanted
 from fin_infra.engine.delta import begin_of
 from fin_infra.engine.parts import Place
+from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
@@ -62,8 +64,10 @@ class Engine:
     def __init__(
         self, store: Store, connections: Connections, transports: Transports, *, now: Now, offload: Offload[Any],
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None, listed: Sequence[str] = (),
+        fresh_within: Mapping[str, timedelta] | None = None,
     ) -> None:  # fmt: skip
         self._listed = listed
+        self._fresh_within = fresh_within or {}
         self._store = store
         self._connections = connections
         self._transports = transports
@@ -234,6 +238,7 @@ class Engine:
                     else:
                         run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
+                run.dated(page)
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
@@ -253,7 +258,7 @@ class Engine:
         """Frames, reconciliation and the one transaction. In a thread where there is much of it."""
         spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
         place = {**place, "accounts": spots}
-        changes = changes_of(run, ask, place, self._store)
+        changes = run.changes = changes_of(run, ask, place, self._store)
         outcome = run.outcome()
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
@@ -263,7 +268,7 @@ class Engine:
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
             next=json.dumps(place, sort_keys=True, separators=(",", ":")),
-            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now()),
+            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now(), self._fresh_within),
         )  # fmt: skip
         if not dry_run:
             self._stop_refused(run)
@@ -285,7 +290,7 @@ class Engine:
 
     def _record(self, run: Run, outcome: Outcome, calls: int) -> None:
         self._store.record(
-            books(run, outcome, None, calls, self._store, self._now()), self._sealed(run),
+            books(run, outcome, None, calls, self._store, self._now(), self._fresh_within), self._sealed(run),
             connection_id=run.connection.connection_id, run_id=run.run_id,
         )  # fmt: skip
         self._stop_refused(run)
@@ -297,8 +302,7 @@ class Engine:
             self._connections.refused(run.connection, refused.message)
 
     def _sealed(self, run: Run) -> list[Sealed]:
-        seal = self._connections.vault.seal
-        return [Sealed(dataset, reason, seal(body)) for dataset, reason, body in run.evidence]
+        return sealed(run, self._connections.vault)
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""

@@ -62,7 +62,7 @@ class Runtime:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra")
         self.engine = Engine(
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
-            on_page=on_page, listed=settings.watched,
+            on_page=on_page, listed=settings.watched, fresh_within=settings.objectives,
         )  # fmt: skip
         self._queue: SqlJobQueue | None = None
 

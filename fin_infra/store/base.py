@@ -53,17 +53,44 @@ class Records:
     rows: Sequence[Mapping[str, Any]]
 
 
-Book = Change | Records
+@dataclass(frozen=True)
+class Forgotten:
+    """Evidence that is needed no more: entries of a connection whose ids begin with one of these."""
+
+    connection_id: str
+    begins: Sequence[str]
+
+
+Book = Change | Records | Forgotten
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """Evidence of something that could not be used, encrypted before it comes here."""
+    """Evidence of something that could not be used, encrypted before it comes here.
+
+    `kind`: page (an answer as it came) or row (one row and its constants). `id`: the same thing seen again takes the
+    place of what was kept of it; "" keeps each apart.
+    """
 
     dataset: str
     reason: str
     body: bytes
     kind: str = "page"
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry of the quarantine without its evidence. `at`: when it was last seen, by `run_id`."""
+
+    quarantine_id: str
+    tenant_id: str
+    connection_id: str
+    dataset: str
+    run_id: str
+    at: datetime
+    reason: str
+    kind: str
 
 
 class Alias(NamedTuple):
@@ -203,6 +230,14 @@ class Store(Protocol):
 
     def unstage(self, stream: Stream) -> None:
         """Forgets the staged pages of a stream: what they say no longer fits together."""
+        ...
+
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        """What is in quarantine, last seen first; of one connection, or all."""
+        ...
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        """The sealed evidence of an entry; None when there is none of this id."""
         ...
 
     def instruments_held(self, tenant: str) -> list[str]:

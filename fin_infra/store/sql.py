@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, insert, null, select, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, insert, null, select, text, union, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
@@ -30,6 +30,8 @@ from fin_infra.store.base import (
     Change,
     Counts,
     Cursor,
+    Forgotten,
+    Kept,
     Learned,
     Now,
     Query,
@@ -43,6 +45,13 @@ from fin_infra.store.statements import KEYS_PER_SELECT, Statements, changed, fet
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
+EVIDENCE_KEPT = 500  # entries in quarantine, per connection
+SEEN_AGAIN = text(
+    "INSERT INTO quarantine (quarantine_id, tenant_id, connection_id, dataset, run_id, at, reason, body, kind) "
+    "VALUES (:quarantine_id, :tenant_id, :connection_id, :dataset, :run_id, :at, :reason, :body, :kind) "
+    "ON CONFLICT (quarantine_id) DO UPDATE SET run_id = excluded.run_id, at = excluded.at, reason = excluded.reason, "
+    "body = excluded.body, kind = excluded.kind"
+)
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
     "findings": "first_seen_at",
@@ -206,6 +215,9 @@ class SqlStore:
 
     def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
         for book in books:
+            if isinstance(book, Forgotten):
+                self._forget(sql, book)
+                continue
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
             )
@@ -219,10 +231,10 @@ class SqlStore:
         )
         now = micros(self._now())
         sql.execute(
-            insert(tables.QUARANTINE),
+            SEEN_AGAIN,
             [
                 {
-                    "quarantine_id": f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
+                    "quarantine_id": item.id or f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
                     "connection_id": connection_id,
                     "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
                     "kind": item.kind,
@@ -230,6 +242,22 @@ class SqlStore:
                 for item in evidence
             ],
         )  # fmt: skip
+        self._bound(sql, connection_id)
+
+    def _bound(self, sql: SqlConnection, connection_id: str) -> None:
+        """However much a vendor sends that cannot be used, a connection's evidence stays of a size."""
+        q = tables.QUARANTINE.c
+        newest = (
+            select(q.quarantine_id).where(q.connection_id == connection_id)
+            .order_by(q.at.desc(), q.quarantine_id).limit(EVIDENCE_KEPT)
+        )  # fmt: skip
+        sql.execute(delete(tables.QUARANTINE).where(q.connection_id == connection_id, q.quarantine_id.not_in(newest)))
+
+    def _forget(self, sql: SqlConnection, book: Forgotten) -> None:
+        q = tables.QUARANTINE.c
+        for begin in book.begins:
+            begins = func.substr(q.quarantine_id, 1, len(begin)) == begin
+            sql.execute(delete(tables.QUARANTINE).where(q.connection_id == book.connection_id, begins))
 
     def record(
         self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
@@ -350,6 +378,24 @@ class SqlStore:
     def unstage(self, stream: Stream) -> None:
         with self.writing() as sql:
             changed(sql, "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ?", stream)
+
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        q = tables.QUARANTINE.c
+        shown = (q.quarantine_id, q.tenant_id, q.connection_id, q.dataset, q.run_id, q.at, q.reason, q.kind)
+        statement = select(*shown).order_by(q.at.desc(), q.quarantine_id)
+        if connection is not None:
+            statement = statement.where(q.connection_id == connection)
+        with self.reading() as sql:
+            return [
+                Kept(qid, tenant, owner, dataset, run_id, from_micros(at), reason, kind)
+                for qid, tenant, owner, dataset, run_id, at, reason, kind in sql.execute(statement)
+            ]
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        q = tables.QUARANTINE.c
+        with self.reading() as sql:
+            body: bytes | None = sql.scalar(select(q.body).where(q.quarantine_id == quarantine_id))
+            return body
 
     def instruments_held(self, tenant: str) -> list[str]:
         parts = [
