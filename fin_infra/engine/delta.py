@@ -9,7 +9,7 @@ import polars as pl
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
 from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
-from fin_infra.engine.quarantine import set_aside
+from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError
@@ -29,7 +29,9 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         raise WireError(f"the last page of {run.stream} has no cursor: what follows could never be asked for")
     rows, removed, rejects = _net(run, feed, pages, ask, store)
     set_aside(run, feed.schema, rejects)
-    place["cursor"], run.history = last.cursor, last.history
+    run.history = last.history
+    if run.rejects <= NAMED:  # else not all of them are kept as evidence, and behind the cursor they would be lost
+        place["cursor"] = last.cursor
     tenant, spots = run.connection.tenant_id, place["accounts"]
     ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
     mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}

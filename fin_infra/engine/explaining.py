@@ -94,7 +94,11 @@ def _stories(our_id: str, store: Store, tenant: str | None) -> Iterator[Story]:
             for row in part.filter(transaction_id=our_id).sort("known_from").to_dicts()
         ]
         row = versions[-1] if versions and versions[-1]["known_to"] is None else None
-        findings = store.records(Findings, {"tenant_id": tenant_id, "subject": our_id, "state": "open"})
+        findings = [
+            finding
+            for subject in (our_id, f"{account_id} {our_id}")
+            for finding in store.records(Findings, {"tenant_id": tenant_id, "subject": subject, "state": "open"})
+        ]
         yield Story(
             tenant_id, account_id, our_id, row, versions,
             store.names("transaction", ids=[our_id], tenant=tenant_id),
