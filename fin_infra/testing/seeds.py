@@ -68,13 +68,12 @@ class Seed:
     @property
     def credentials(self) -> tuple[str, ...]:
         """All of them: what no answer, log or row may hold."""
-        return self.token, self.key_id, self.secret, self.item_token
+        return self.token, self.key_id, self.secret
 
 
 VENDORS = {
     "teller": "fin_infra.testing.seeds:teller",
     "alpaca": "fin_infra.testing.seeds:alpaca",
-    "plaid": "fin_infra.testing.seeds:plaid",
 }
 """Which simulators can stand alone: vendor → `module:function`, a function from a `Seed` to an ASGI app."""
 
