@@ -241,11 +241,10 @@ class PlaidSimulator(Simulator):
         self,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        client_id: str = "client",
-        secret: str = "secret",
+        keys: tuple[str, str] = ("client", "secret"),
     ) -> None:
         super().__init__(now=now)
-        self.keys = (client_id, secret)
+        self.keys = keys
         self.items: dict[str, SimItem] = {}
         self.public_tokens: dict[str, str] = {}
         self.bodies: list[tuple[str, dict[str, Any]]] = []
