@@ -110,15 +110,12 @@ async def activities(http: Http, ask: Ask) -> AsyncIterator[Page]:
     today = ask.at.date()
     first = min(max(ask.since.get(account.vendor_id, today - HISTORY), today - HISTORY) for account in invested)
     offset, total = _resumed(ask, invested)
-    begun, seen = offset, set[str]()
+    seen = set[str]()
     for _ in range(MOST_PAGES):
         options = {"count": PAGE, "offset": offset}
         body = {"start_date": first.isoformat(), "end_date": today.isoformat(), "options": options}
         reply = await http.post("/investments/transactions/get", body)
         page = wire.at_offset(wire.activities(reply.body), offset)
-        if total is not None and page.total != total and begun:
-            offset, begun, total = 0, 0, None  # it changed since the pages that were kept: they are read again
-            continue
         named = [row.get("investment_transaction_id") for row in page.rows]
         ids = [own for own in named if isinstance(own, str) and own.strip()]
         behind = offset + len(page.rows)

@@ -93,7 +93,7 @@ def verify(headers: Mapping[str, str], body: bytes, keys: Sequence[str], now: da
     kid = key_id(headers)
     claims = _claims(headers[HEADER], kid, keys)
     issued = claims.get("iat")
-    if isinstance(issued, bool) or not isinstance(issued, int) or not 0 <= issued < 1 << 40:
+    if isinstance(issued, bool) or not isinstance(issued, int) or not 0 <= issued < 1 << 36:
         raise WebhookRefused("the token of a webhook of plaid does not say when it was issued; it was not used")
     at = datetime.fromtimestamp(0, UTC) + timedelta(seconds=issued)
     if not -SKEW <= now - at <= WINDOW:
