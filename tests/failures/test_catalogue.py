@@ -8,10 +8,6 @@ from pathlib import Path
 NOT_YET = {
     11: "no dedupe hash exists: identity is the vendor's id",
     12: "fallback identities: every vendor so far gives ids",
-    14: "cursor streams: none yet, Teller's is a window",
-    15: "cursor streams: none yet; a cursor's generation is tested under T-22",
-    17: "history phases: Teller has none",
-    18: "freshness objective: comes with freshness per stream",
     20: "one source with several datasets failing midway: comes with reconciliation",
     21: "state size over years: property test comes with the simulation",
     26: "quota ledger: comes with it",

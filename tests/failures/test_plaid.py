@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from fin_infra.providers.plaid.simulator import SimItem, SimTransaction
-from tests.plaid_world import Fault, PlaidWorld, bank, bought, broker, card, investment
+from tests.plaid_world import Fault, PlaidWorld, bank, bought, broker, card, investment, plaid_of
 
 SYNC = "/transactions/sync"
 HISTORY = "/investments/transactions/get"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlaidWorld]:
+    with plaid_of(tmp_path, monkeypatch) as found:
+        yield found
 
 
 async def test_a_linked_item_is_read_whole_and_signed_for_the_holder(world: PlaidWorld) -> None:
