@@ -28,6 +28,10 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant("a mark under a running job is gone", "planning/planner.py", "if not (d.mark and d.unique_key in running)", "if True", "test_t01_news"),
+    Mutant("a mark is deleted that nobody looked at", "planning/planner.py", 'DUE.c.dataset == bindparam("d"), DUE.c.rule == bindparam("m"),', 'DUE.c.dataset == bindparam("d"), bindparam("m") != "",', "test_t01_news"),
+    Mutant("a replayed delivery counts again", "webhooks.py", "if not self._first_time(sql, provider, digest, now):", "if not self._first_time(sql, provider, digest, now) and False:", "test_t01_replayed"),
+    Mutant("a login that ended stays green", "webhooks.py", '        .values(state="reauth", error_code="reauth_required", next_reason=reason)', '        .values(next_reason=reason)', "test_t24"),
     Mutant("every row counts as changed", "store/statements.py",
            "return all(new[i] == old[i] for i in self._compared)", "return False", "test_t02"),
     Mutant("a changed row is not written", "store/statements.py", "DO UPDATE SET {updates}", "DO NOTHING", "test_t02"),
