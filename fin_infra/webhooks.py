@@ -102,7 +102,7 @@ class Receiver:
         now = self._now()
         keys = secrets
         if webhooks.key_id is not None:
-            keys = [self._keys.get(provider, webhooks.key_id(headers))]
+            keys = [self._keys.get(provider, webhooks.key_id(headers, body))]
         event = webhooks.verify(headers, body, keys, now)
         digest = _digest(webhooks, headers, body)
         with self._store.writing() as sql:
