@@ -14,6 +14,7 @@ from fin_infra.cli import (
     doctor,
     init,
     jobs,
+    migrate,
     providers,
     read,
     replay,
@@ -44,6 +45,7 @@ app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(schedules.app, name="schedules")
+app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 
 
