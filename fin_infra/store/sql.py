@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, func, insert, make_url, null, select, text, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, make_url, null, select, text, union, union_all
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -221,10 +221,13 @@ class SqlStore:
         )
 
     def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
-        tables_first = [book for book in books if not isinstance(book, Forgotten)]
-        for forgotten in (book for book in books if isinstance(book, Forgotten)):
-            self._forget(sql, forgotten)
-        for book in sorted(tables_first, key=lambda book: book.schema.dataset_name()):  # all take the same order
+        kept: list[Change | Records] = []
+        for book in books:
+            if isinstance(book, Forgotten):
+                self._forget(sql, book)
+            else:
+                kept.append(book)
+        for book in sorted(kept, key=lambda book: book.schema.dataset_name()):  # all who write take the same order
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
             )
