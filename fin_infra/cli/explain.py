@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fin_infra.engine.explaining import Waiting
+    from fin_infra.engine.condition import Waiting
     from fin_infra.settings import Settings
 
 
@@ -27,7 +27,7 @@ def explain(
 def _stream(name: str, as_json: bool) -> None:
     from fin_infra.cli.output import put, put_json
     from fin_infra.connections import Connections, open_vault
-    from fin_infra.engine.explaining import facts_of, sentences
+    from fin_infra.engine.condition import facts_of, sentences
     from fin_infra.providers import resolve
     from fin_infra.settings import Settings
     from fin_infra.store import open_store
@@ -49,7 +49,7 @@ def _stream(name: str, as_json: bool) -> None:
 
 def _jobs(settings: Settings) -> dict[str, list[Waiting]]:
     """Jobs of the queue by the stream they drive."""
-    from fin_infra.engine.explaining import Waiting
+    from fin_infra.engine.condition import Waiting
     from fin_infra.runtime import open_queue
 
     found: dict[str, list[Waiting]] = {}

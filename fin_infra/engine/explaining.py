@@ -1,190 +1,139 @@
-"""Why a stream is as it is, in sentences: state and reason, what was tried, what it waits for, what is wrong."""
+"""Why two rows of the vendor are one of ours: the names a transaction had, what it superseded, and each version."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import select
-
-from fin_infra.connections import Connection
-from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
-from fin_infra.engine.freshness import freshness, span
+from fin_infra.datasets.operations import Findings
+from fin_infra.datasets.transactions import Transactions
 from fin_infra.errors import UsageError
-from fin_infra.providers import resolve
-from fin_infra.store import Cursor, Kept, Store, Stream
-from fin_infra.store.codec import from_micros
-from fin_infra.store.tables import DUE
+from fin_infra.store import Learned, Query, Store
 
-Row = dict[str, Any]
-RUNS = 3
-LISTED = 5  # findings and entries that are told one by one
-
-
-class Waiting(NamedTuple):
-    """A job of the stream in the queue: `state` is queued, running or dead."""
-
-    job_id: int
-    state: str
-    available_at: datetime
-    lease_until: datetime | None
-    attempts: int
-    last_error: str | None
-
-
-class Next(NamedTuple):
-    """When a schedule drives it next."""
-
-    schedule: str
-    due_at: datetime
+OWN = ("fetched_at", "run_id", "known_from", "known_to")  # of the version, not of the row
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that is known of one stream. `row`: None when it never ran. `lead`: the stream whose runs feed it."""
+class Story:
+    """One transaction: its key, the row as it is now (None when it left), all versions oldest first, its names."""
 
-    connection: Connection
-    dataset: str
-    lead: Stream
-    row: Row | None
-    accounts: Sequence[Row]
-    runs: Sequence[Row]
-    findings: Sequence[Row]
-    quarantined: Sequence[Kept]
-    cursor: Cursor
-    due: Sequence[Next]
-    jobs: Sequence[Waiting]
+    tenant_id: str
+    account_id: str
+    transaction_id: str
+    row: dict[str, Any] | None
+    versions: list[dict[str, Any]]
+    names: list[Learned]
+    superseded: list[Learned]
+    doubts: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`: keys, rows as text, and each piece of evidence with its time."""
+        return {
+            "tenant_id": self.tenant_id, "account_id": self.account_id, "transaction_id": self.transaction_id,
+            "row": _shown(self.row), "versions": [_shown(version) for version in self.versions],
+            "names": [_evidence(name) for name in self.names],
+            "superseded": [_evidence(name) for name in self.superseded], "doubts": self.doubts,
+        }  # fmt: skip
+
+    def sentences(self) -> Iterator[str]:
+        """For people, one line each."""
+        if self.row is None:
+            gone = max(version["known_to"] for version in self.versions)
+            yield f"{self.transaction_id} of {self.account_id} left the table at {_at(gone)}; its history stays"
+        else:
+            amount = f"{_plain(self.row['amount'])} {self.row['currency'] or ''}".strip()
+            yield (
+                f"{self.transaction_id} of {self.account_id} is one row: {self.row['status']}, {amount}, "
+                f"{self.row['booked_on'] or 'without a date'}, delivered by {self.row['connection_id']}"
+            )
+        for name in self.names:
+            vendor = self.versions[0]["provider"]
+            yield f"{vendor} calls it {name.alias.vendor_id} since {_at(name.at)}: {name.alias.reason}"
+        matched = {name.alias.vendor_id: name for name in self.superseded}
+        for pending in dict.fromkeys(v["pending_transaction_id"] for v in self.versions):
+            if pending is None:
+                continue
+            why = matched[pending].alias.reason if pending in matched else "the vendor linked the two"
+            yield f"it took the place of the pending row {pending}: {why}"
+        for before, after in zip(self.versions, self.versions[1:], strict=False):
+            yield f"at {_at(after['known_from'])} it changed: {_changes(before, after)}"
+        yield f"it is known since {_at(self.versions[0]['known_from'])}, in {len(self.versions)} versions"
+        yield from self.doubts
 
 
-def facts_of(store: Store, connection: Connection, dataset: str, jobs: Mapping[str, Sequence[Waiting]]) -> Facts:
-    """Gathers them, of one moment. `jobs`: of the queue, by the stream. Raises `UsageError` for no such stream."""
-    provider = resolve(connection.provider)
-    source = provider.source(dataset)
-    if source is None:
-        raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
-    mine, lead = {"connection_id": connection.connection_id}, Stream(connection.connection_id, source.lead)
-    of_it = {**mine, "dataset": dataset}
-    with store.reading() as sql:
-        due = sql.execute(
-            select(DUE.c.schedule, DUE.c.due_at)
-            .where(DUE.c.connection_id == lead.connection_id, DUE.c.dataset == lead.dataset)
-            .order_by(DUE.c.due_at)
-        ).all()
-        runs = store.records(Runs, {**mine, "dataset": source.lead})
-        return Facts(
-            connection, dataset, lead, next(iter(store.records(Streams, of_it)), None),
-            store.records(AccountStates, {"tenant_id": connection.tenant_id, **of_it}),
-            sorted(runs, key=lambda run: (run["started_at"], run["run_id"]), reverse=True),
-            store.records(Findings, {**of_it, "state": "open"}),
-            [kept for kept in store.quarantined(connection.connection_id) if kept.dataset == dataset],
-            store.cursor(lead, connection.generation), [Next(name, from_micros(at)) for name, at in due],
-            jobs.get(str(lead), ()),
+def explain_transaction(transaction_id: str, store: Store, *, tenant: str | None = None) -> list[Story]:
+    """The stories of all transactions that have this id, ours or the vendor's, or superseded a pending row of this id.
+
+    Raises `UsageError` when nobody ever had it.
+    """
+    with store.reading():
+        ids = {transaction_id}
+        for kind in ("transaction", "superseded"):
+            ids |= {name.alias.id for name in store.names(kind, vendor_ids=[transaction_id], tenant=tenant)}
+        found = [story for our_id in sorted(ids) for story in _stories(our_id, store, tenant)]
+        linked = {"pending_transaction_id": transaction_id} | ({"tenant_id": tenant} if tenant else {})
+        known = {(story.tenant_id, story.account_id, story.transaction_id) for story in found}
+        for key in store.values(Transactions, ("tenant_id", "account_id", "transaction_id"), linked):
+            if key not in known:
+                found += [s for s in _stories(key[2], store, key[0]) if s.account_id == key[1]]
+    if not found:
+        raise UsageError(
+            f"no transaction {transaction_id!r} is or was known, under no name; fin-infra read transactions"
+        )
+    return found
+
+
+def _stories(our_id: str, store: Store, tenant: str | None) -> Iterator[Story]:
+    where = {"transaction_id": our_id} | ({"tenant_id": tenant} if tenant else {})
+    for tenant_id, account_id in store.places(Transactions, ("tenant_id", "account_id"), where):
+        query = Query(tenant=tenant_id, accounts=[account_id], history=True)
+        versions = [
+            row
+            for part in store.read(Transactions, query)
+            for row in part.filter(transaction_id=our_id).sort("known_from").to_dicts()
+        ]
+        row = versions[-1] if versions and versions[-1]["known_to"] is None else None
+        findings = [
+            finding
+            for subject in (our_id, f"{account_id} {our_id}")
+            for finding in store.records(Findings, {"tenant_id": tenant_id, "subject": subject, "state": "open"})
+        ]
+        yield Story(
+            tenant_id, account_id, our_id, row, versions,
+            store.names("transaction", ids=[our_id], tenant=tenant_id),
+            store.names("superseded", ids=[our_id], tenant=tenant_id),
+            [f"in doubt ({finding['kind']}): {finding['detail']}" for finding in findings],
         )  # fmt: skip
 
 
-def sentences(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
-    """What there is to say, most important first. Pure."""
-    return [
-        *_state(facts, now, within), *_expected(facts, now), *_tried(facts), *_accounts(facts, now, within),
-        *_wrong(facts), *_position(facts),
-    ]  # fmt: skip
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {_plain(before[name])} → {_plain(after[name])}"
+        for name in before
+        if name not in OWN and before[name] != after[name]
+    ]
+    return ", ".join(parts) or "it came back as it was"
 
 
-def _state(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
-    name = f"{facts.connection.connection_id}/{facts.dataset}"
-    said = []
-    if facts.connection.state != "active":
-        said.append(f"its connection is {facts.connection.state}: {facts.connection.reason or 'nothing is asked'}")
-    row = facts.row
-    if row is None:
-        return [f"{name} has never run", *said]
-    state, why = _fresh(row, now, within)
-    told = f"{name} is {state}" + (f": {why}" if why else "")
-    if state != row["state"]:
-        told += f" (its last run left it {row['state']})"
-    vendor = f", the vendor's data is of {_at(row['vendor_as_of'])}" if row["vendor_as_of"] else ""
-    newest = f", its newest row is of {row['newest_row']}" if row["newest_row"] else ""
-    good = _at(row["last_success_at"]) if row["last_success_at"] else "never"
-    times = f"last tried {_at(row['last_attempt_at'])}, last success {good}{vendor}{newest}"
-    limit = [f"it counts as stale when that is more than {span(within)} old"] if within else []
-    return [told, *said, times, *limit]
+def _plain(value: Any) -> str:
+    """An amount without idle zeros; anything else as text."""
+    if value is None:
+        return "nothing"
+    text = str(value)
+    return text.rstrip("0").rstrip(".") if hasattr(value, "as_tuple") and "." in text else text
 
 
-def _expected(facts: Facts, now: datetime) -> list[str]:
-    said = []
-    for job in facts.jobs:
-        error = f"; {job.last_error}" if job.last_error else ""
-        match job.state:
-            case "queued" if job.available_at > now:
-                said.append(f"job {job.job_id} is put off until {_at(job.available_at)}{error}")
-            case "queued":
-                said.append(f"job {job.job_id} waits for a worker{error}")
-            case "running" if job.lease_until is not None and job.lease_until <= now:
-                said.append(f"job {job.job_id} was running in a worker that went silent; the next one takes it over")
-            case "running":
-                said.append(f"job {job.job_id} is running, attempt {job.attempts}")
-            case _:
-                said.append(f"job {job.job_id} is a dead letter{error}; fin-infra jobs retry {job.job_id}")
-    for name, due_at in facts.due:
-        said.append(
-            f"the schedule {name} drives it " + (f"next at {_at(due_at)}" if due_at > now else "now: it is due")
-        )
-    if not facts.jobs and not facts.due:
-        said.append("no job and no schedule drives it: fin-infra schedules next, or fin-infra sync")
-    return said
+def _at(moment: Any) -> str:
+    return str(moment.isoformat(timespec="seconds"))
 
 
-def _tried(facts: Facts) -> list[str]:
-    said = []
-    for run in facts.runs[:RUNS]:
-        counts = [f"{run[word]} {word}" for word in ("inserted", "updated", "removed", "unchanged") if run[word]]
-        told = f"run {run['run_id']} at {_at(run['started_at'])} came to {run['outcome']}"
-        told += f", {', '.join(counts) or 'no rows'}, {run['calls']} calls"
-        said.append(told + (f"; {run['error_code']}: {run['error']}" if run["error_code"] else ""))
-    return said
+def _shown(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if row is None else {name: None if value is None else _plain(value) for name, value in row.items()}
 
 
-def _accounts(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
-    said = []
-    for row in facts.accounts:
-        state, why = _fresh(row, now, within)
-        if state != "ok":
-            reason = row["error_code"] or why or "see the findings"
-            said.append(f"account {row['account_id']} is {state}: {reason}")
-        if row["history_complete"] is False:
-            said.append(f"account {row['account_id']}: the vendor is still fetching its older history")
-    known = [row["history_complete"] for row in facts.accounts]
-    if known and all(known):
-        said.append("the vendor has delivered all the history it has, of every account")
-    return said
-
-
-def _wrong(facts: Facts) -> list[str]:
-    said = [f"finding {row['kind']}, {row['subject']}: {row['detail']}" for row in facts.findings[:LISTED]]
-    if len(facts.findings) > LISTED:
-        said.append(f"and {len(facts.findings) - LISTED} more findings; fin-infra read findings")
-    if facts.quarantined:
-        said.append(f"{len(facts.quarantined)} entries are in quarantine; fin-infra quarantine ls --connection "
-                    f"{facts.connection.connection_id}")  # fmt: skip
-    return said
-
-
-def _position(facts: Facts) -> list[str]:
-    cursor = facts.cursor
-    if cursor.version == 0:
-        return ["nothing was ever committed: it has no cursor"]
-    moved = next((run for run in facts.runs if run["run_id"] == cursor.run_id), None)
-    when = f", moved last at {_at(moved['finished_at'])}" if moved else ""
-    begin = "; it begins anew with the next run" if cursor.body == "{}" else ""
-    return [f"its cursor is version {cursor.version}, of credential generation {cursor.generation}{when}{begin}"]
-
-
-def _fresh(row: Row, now: datetime, within: timedelta | None) -> tuple[str, str | None]:
-    found = freshness(row, now, within)
-    return found.state, found.why
-
-
-def _at(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _evidence(name: Learned) -> dict[str, str]:
+    return {
+        "vendor_id": name.alias.vendor_id, "id": name.alias.id, "since": _at(name.at), "reason": name.alias.reason,
+        "connection_id": name.connection_id,
+    }  # fmt: skip

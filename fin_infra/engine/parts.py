@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,16 +38,22 @@ def renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:
     for kind, columns in RENAMED.items():
         if kind in run.aliases and columns[0] in frame.columns:
             ids = {value for column in columns for value in frame[column].drop_nulls()}
-            ours = store.renamed(run.connection.connection_id, kind, sorted(ids))
+            ours = first_ids(kind, ids, run, store)
             frame = frame.with_columns(pl.col(column).replace(ours) for column in columns)
     return frame
+
+
+def first_ids(kind: str, vendor_ids: Iterable[str], run: Run, store: Store) -> dict[str, str]:
+    """The vendor's ids, of these, that stand for another one of ours."""
+    known = store.names(kind, vendor_ids=sorted(vendor_ids), connection=run.connection.connection_id)
+    return {name.alias.vendor_id: name.alias.id for name in known}
 
 
 def ids_of(rejects: Sequence[Reject], row_id: str, run: Run, store: Store) -> list[str]:
     """Our ids of the rows that came and cannot be used; "" for one that has none."""
     ids = [(reject.row.get(row_id) or "").strip() for reject in rejects]
     kind = row_id.removesuffix("_id")
-    ours = store.renamed(run.connection.connection_id, kind, ids) if ids and kind in run.aliases else {}
+    ours = first_ids(kind, ids, run, store) if kind in run.aliases else {}
     return [ours.get(vendor_id, vendor_id) for vendor_id in ids]
 
 

@@ -119,7 +119,7 @@ class Engine:
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
             with self._store.reading():
-                secrets, opening = self._connections.secrets(connection), self._open(run)
+                secrets, opening = self._connections.secrets(connection), self._open(run, provider)
             http = self._transports(provider, connection, secrets, run.lane)
             return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
@@ -128,11 +128,11 @@ class Engine:
             log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
-    def _open(self, run: Run) -> Opening:
+    def _open(self, run: Run, provider: Provider) -> Opening:
         """What a run begins with, of one moment."""
-        run.aliases = self._store.aliases(run.connection.connection_id)
         cursor = self._store.cursor(run.stream, run.connection.generation)
-        accounts = self._open_accounts(run) if run.source.needs_accounts else ()
+        run.aliases = self._store.aliases(run.connection.connection_id)
+        accounts = self._open_accounts(run) if run.source.needs_accounts and self._accounts_known(run, provider) else ()
         return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
 
     async def _attempt(
@@ -143,6 +143,7 @@ class Engine:
         if run.source.needs_accounts and not accounts:
             if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
+            run.aliases = self._store.aliases(run.connection.connection_id)
             accounts = self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
@@ -164,17 +165,17 @@ class Engine:
         return report
 
     async def _learn_accounts(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
-        """A connection whose accounts were never listed lists them first. The report, if that failed."""
+        """A credential whose accounts were never listed lists them first. The report, if that failed."""
         source = provider.source("accounts")
         if source is None:
             raise UsageError(f"{provider.name} has no accounts, which its {run.stream.dataset} need")
         async with self._turn(Stream(run.connection.connection_id, source.lead)):
-            if self._knows_accounts(run):  # another job just listed them: that was a call to the bank saved
+            if self._accounts_known(run, provider):  # another job just listed them: that was a call to the bank saved
                 return None
             if dry_run:
                 raise UsageError(f"the accounts of {run.connection.connection_id} are not known: sync accounts first")
             report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
-        return None if report.outcome in ("ok", "partial") or self._knows_accounts(run) else report
+        return None if report.outcome in ("ok", "partial") or self._accounts_known(run, provider) else report
 
     async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
         """Whose holdings were never read has no instruments yet: they are read first.
@@ -324,9 +325,13 @@ class Engine:
             for account_id, kind, currency in sorted(rows, key=longest_waiting)
         ]
 
-    def _knows_accounts(self, run: Run) -> bool:
-        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
-        return bool(self._store.values(Accounts, ("account_id",), mine))
+    def _accounts_known(self, run: Run, provider: Provider) -> bool:
+        """Whether the accounts were listed under this very credential: a re-link may give them other ids."""
+        source = provider.source("accounts")
+        if source is None:
+            return False
+        stream = Stream(run.connection.connection_id, source.lead)
+        return self._store.cursor(stream, run.connection.generation).body != "{}"
 
 
 def _may_begin_anew(run: Run, error: FinInfraError) -> bool:

@@ -104,6 +104,15 @@ class Alias(NamedTuple):
     reason: str
 
 
+class Learned(NamedTuple):
+    """An alias, whose it is, and since when it is known."""
+
+    alias: Alias
+    tenant_id: str
+    connection_id: str
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Batch:
     """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence, names.
@@ -239,20 +248,19 @@ class Store(Protocol):
         """By kind (account, persistent, login): the vendor's id → ours, the newest name of each last.
 
         Of transactions and activities, which may be many, only whether there are any: an empty entry of their kind.
-        See `renamed`.
+        See `names`.
         """
         ...
 
-    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        """The vendor's ids, of these, that stand for another one of ours."""
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
+        """What was learned of these vendor's ids, or of these ids of ours, oldest first."""
         ...
 
-    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
-        """All names of these ids of ours, with the moment each was learned, oldest first."""
-        ...
-
-    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        """The vendor's id → ours, at whatever connection of the tenant."""
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Different values of these columns among all rows, current and past, that are equal to `where`."""
         ...
 
     def idle_connections(self, tenant: str) -> list[str]:

@@ -32,6 +32,7 @@ from fin_infra.store.base import (
     Cursor,
     Forgotten,
     Kept,
+    Learned,
     Now,
     Query,
     Records,
@@ -422,31 +423,33 @@ class SqlStore:
             aliases.setdefault(kind, {})[vendor_id] = ours
         return aliases
 
-    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        wanted = (tables.ALIASES.c.connection_id == connection_id, tables.ALIASES.c.kind == kind)
-        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
-
-    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
-        return self._names(
-            tables.ALIASES.c.id, ids, tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind
-        )
-
-    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        wanted = (tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind)
-        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
-
-    def _names(self, column: Any, values: Sequence[str], *wanted: Any) -> list[tuple[Alias, datetime]]:
-        """Names whose `column` is one of the values, oldest first."""
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
         a = tables.ALIASES.c
+        column, values = (a.vendor_id, vendor_ids) if vendor_ids is not None else (a.id, ids or ())
+        query = select(a.kind, a.vendor_id, a.id, a.reason, a.tenant_id, a.connection_id, a.valid_from)
+        query = query.where(a.kind == kind)
+        for owner, value in ((a.tenant_id, tenant), (a.connection_id, connection)):
+            query = query if value is None else query.where(owner == value)
         found: list[Any] = []
         with self.reading() as sql:
             for start in range(0, len(values), KEYS_PER_SELECT):
-                part = column.in_(values[start : start + KEYS_PER_SELECT])
-                found += sql.execute(
-                    select(a.kind, a.vendor_id, a.id, a.reason, a.valid_from).where(*wanted, part)
-                ).all()
+                found += sql.execute(query.where(column.in_(values[start : start + KEYS_PER_SELECT]))).all()
         found.sort(key=lambda row: (row.valid_from, row.vendor_id))
-        return [(Alias(*row[:4]), from_micros(row.valid_from)) for row in found]
+        return [
+            Learned(Alias(*row[:4]), row.tenant_id, row.connection_id, from_micros(row.valid_from)) for row in found
+        ]
+
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        name = schema.dataset_name()
+        parts = [
+            select(*(table.c[column] for column in columns)).where(*(table.c[k] == v for k, v in where.items()))
+            for table in (tables.TABLES[name], tables.HISTORY[name])
+        ]
+        with self.reading() as sql:
+            return sorted(tuple(row) for row in sql.execute(union(*parts)))
 
     def idle_connections(self, tenant: str) -> list[str]:
         with self.reading() as sql:
