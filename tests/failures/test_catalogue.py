@@ -11,8 +11,6 @@ NOT_YET = {
     14: "cursor streams: none yet, Teller's is a window",
     15: "cursor streams: none yet; a cursor's generation is tested under T-22",
     17: "history phases: Teller has none",
-    18: "freshness objective: comes with freshness per stream",
-    20: "one source with several datasets failing midway: comes with reconciliation",
     21: "state size over years: property test comes with the simulation",
     26: "quota ledger: comes with it",
     27: "quota ledger: comes with it",
