@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import delete, func, insert, select, text, union, update
+from sqlalchemy import delete, func, select, text, union, update
 
 from fin_infra.errors import FinInfraError, TransientError, UsageError, WebhookRefused
 from fin_infra.planning import mark
@@ -102,7 +102,7 @@ class Receiver:
         now = self._now()
         keys = secrets
         if webhooks.key_id is not None:
-            keys = [self._keys.get(provider, webhooks.key_id(headers))]
+            keys = [self._keys.get(provider, webhooks.key_id(headers, body))]
         event = webhooks.verify(headers, body, keys, now)
         digest = _digest(webhooks, headers, body)
         with self._store.writing() as sql:
@@ -183,6 +183,13 @@ class Receiver:
                 return ("marked" if leads else "nothing"), leads
 
 
+class Kept(NamedTuple):
+    """A public key as it is kept, "" for one that the vendor did not give, and since when."""
+
+    body: str
+    age: timedelta
+
+
 class Keys:
     """Vendors' public keys, kept for a day in the store. Whoever names unknown ones costs few calls."""
 
@@ -193,47 +200,40 @@ class Keys:
 
     def get(self, provider: Provider, key_id: str) -> str:
         """The key, as the vendor's JSON. Raises `WebhookRefused` when there is none, one of ours when none answered."""
-        known = self._fresh(provider, key_id)
-        if known is not None:
-            return known
+        known = self._kept(provider, key_id)
+        if known is not None and known.body and known.age < KEY_KEPT:
+            return known.body
         with ASKING:  # of the threads that miss a key one asks, the others wait and find it
-            known = self._fresh(provider, key_id)
-            if known is not None:
-                return known
-            self._claim(provider, key_id)
+            known = self._kept(provider, key_id)
+            if known is not None and known.body and known.age < KEY_KEPT:
+                return known.body
+            if known is not None and not known.body and known.age < KEY_PAUSE:
+                raise WebhookRefused(
+                    f"a webhook of {provider.name} is signed with a key that {provider.name} did not give a moment "
+                    "ago; it was not used"
+                )
+            self._claim(provider, key_id, known)
             body = self._asked(provider, key_id)
             with self._store.writing() as sql:
                 self._keep(sql, provider, key_id, body)
             return body
 
-    def _fresh(self, provider: Provider, key_id: str) -> str | None:
-        """What is kept and young enough; None when it is to be asked for. Raises for one that was just not given."""
+    def _kept(self, provider: Provider, key_id: str) -> Kept | None:
         with self._store.reading() as sql:
             found = sql.execute(select(WEBHOOK_KEYS).where(*_is(provider, key_id))).one_or_none()
-        if found is None:
-            return None
-        age = self._now() - from_micros(found.fetched_at)
-        if found.body:
-            return str(found.body) if age < KEY_KEPT else None
-        if age < KEY_PAUSE:
-            raise WebhookRefused(
-                f"a webhook of {provider.name} is signed with a key that {provider.name} did not give a moment ago; it "
-                "was not used"
-            )
-        return None
+        return None if found is None else Kept(found.body, self._now() - from_micros(found.fetched_at))
 
-    def _claim(self, provider: Provider, key_id: str) -> None:
+    def _claim(self, provider: Provider, key_id: str, known: Kept | None) -> None:
         """Notes that the key is asked for, before it is: other processes leave it alone, and a crash loses nothing."""
         now = self._now()
         kept = WEBHOOK_KEYS.c
         with self._store.writing() as sql:
-            known = sql.scalar(select(kept.body).where(*_is(provider, key_id)))
             unknown = sql.scalar(
                 select(func.count()).select_from(WEBHOOK_KEYS).where(
                     kept.provider == provider.name, kept.body == "", kept.fetched_at > micros(now - KEY_PAUSE),
                 )
             )  # fmt: skip
-            if not known and (unknown or 0) >= KEYS_A_PAUSE:
+            if not (known and known.body) and (unknown or 0) >= KEYS_A_PAUSE:
                 raise WebhookRefused(
                     f"webhooks of {provider.name} name many keys that it does not know; for a minute no other is asked "
                     "for, and this one was not used"
@@ -253,12 +253,16 @@ class Keys:
             ) from None
 
     def _keep(self, sql: SqlConnection, provider: Provider, key_id: str, body: str) -> None:
-        values = {"body": body, "fetched_at": micros(self._now())}
-        if sql.execute(update(WEBHOOK_KEYS).where(*_is(provider, key_id)).values(**values)).rowcount == 0:
-            sql.execute(insert(WEBHOOK_KEYS), {"provider": provider.name, "key_id": key_id, **values})
+        sql.execute(
+            KEY, {"provider": provider.name, "key_id": key_id, "body": body, "now": micros(self._now())}
+        )  # fmt: skip
 
 
 ASKING = threading.Lock()
+KEY = text(
+    "INSERT INTO webhook_keys (provider, key_id, body, fetched_at) VALUES (:provider, :key_id, :body, :now) "
+    "ON CONFLICT (provider, key_id) DO UPDATE SET body = excluded.body, fetched_at = excluded.fetched_at"
+)
 RECEIPT = text(
     "INSERT INTO webhook_receipts (provider, digest, received_at) VALUES (:provider, :digest, :now) "
     "ON CONFLICT DO NOTHING"

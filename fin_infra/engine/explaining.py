@@ -58,7 +58,8 @@ class Story:
             yield f"it took the place of the pending row {pending}: {why}"
         for before, after in zip(self.versions, self.versions[1:], strict=False):
             yield f"at {_at(after['known_from'])} it changed: {_changes(before, after)}"
-        yield f"it is known since {_at(self.versions[0]['known_from'])}, in {len(self.versions)} versions"
+        count = len(self.versions)
+        yield f"it is known since {_at(self.versions[0]['known_from'])}, in {count} version{'s' * (count > 1)}"
         yield from self.doubts
 
 

@@ -134,7 +134,8 @@ class Feed:
     `frames` takes all pages of one account (or of the connection), oldest answer first; of a cursor stream one page.
     `removed`: of a cursor stream, the vendor's ids that a parsed page takes back. `persistent`: of accounts, the ids in
     a parsed page that outlive a re-link, by the vendor's id of the account. `login`: of accounts, what the vendor calls
-    the login they belong to, which its webhooks name.
+    the login they belong to, which its webhooks name. `tells_accounts`: rows of the pages say themselves whose they are
+    and what decides their signs, so that recorded ones need not be told.
     """
 
     schema: type[Dataset]
@@ -143,6 +144,7 @@ class Feed:
     removed: Callable[[Any], Sequence[str]] | None = None
     persistent: Callable[[Any], Mapping[str, str]] | None = None
     login: Callable[[Any], str | None] | None = None
+    tells_accounts: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ class Webhooks:
     verify: Callable[[Mapping[str, str], bytes, Sequence[str], datetime], WebhookEvent]
     events: Mapping[str, Follows]
     secret: str = ""
-    key_id: Callable[[Mapping[str, str]], str] | None = None
+    key_id: Callable[[Mapping[str, str], bytes], str] | None = None
     ask_key: Callable[[Http, str], Awaitable[str]] | None = None
 
 

@@ -17,7 +17,7 @@ from fin_infra.providers.base import Follows, WebhookEvent, Webhooks, Wire, chec
 HEADER = "teller-signature"
 WINDOW = timedelta(minutes=3)  # the vendor's own limit
 SKEW = timedelta(seconds=30)  # so far a vendor's clock may go ahead of ours
-SIGNATURE = re.compile(r"t=([0-9]{1,12})((?:,v1=[0-9a-f]{64}){1,8})")
+SIGNATURE = re.compile(r"t=([0-9]{1,11})((?:,v1=[0-9a-f]{64}){1,8})")
 RELINK = "the user must log in at the bank again: fin-infra connections relink"
 
 
