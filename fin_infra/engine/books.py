@@ -105,8 +105,8 @@ def _account_states(run: Run, known: list[Row], base: Row, now: datetime, within
     for vendor_id, account in run.accounts.items():
         error = run.failed.get(vendor_id)
         for name in run.source.datasets:
-            of_all = run.source.kind == "cursor" and (name, None) in run.complete  # its pages are about all accounts
-            done = error is None and (of_all or (name, vendor_id) in run.complete)
+            of_all = run.source.kind == "cursor" and (name, None) in run.complete  # its pages are the connection's
+            done = (of_all or (name, vendor_id) in run.complete) and error is None
             fresh = done and vendor_id not in run.held_back
             if name == "accounts" or not (done or error):
                 continue
