@@ -145,7 +145,6 @@ class PublicToken(Wire):
 
 class LinkToken(Wire):
     link_token: str
-    expiration: str | None = None
 
 
 ITEM = TypeAdapter(ItemAnswer)
@@ -236,6 +235,21 @@ def activities(body: bytes) -> Activities:
 def at_offset(page: Activities, offset: int) -> Activities:
     """The page, knowing where in the whole it lies: its body does not say."""
     return replace(page, offset=offset)
+
+
+def exchanged(body: bytes) -> Exchanged:
+    """`POST /item/public_token/exchange`."""
+    return checked(EXCHANGED, exact_json(body), body)
+
+
+def public_token(body: bytes) -> PublicToken:
+    """`POST /sandbox/public_token/create`."""
+    return checked(PUBLIC_TOKEN, exact_json(body), body)
+
+
+def link_token(body: bytes) -> LinkToken:
+    """`POST /link/token/create`."""
+    return checked(LINK_TOKEN, exact_json(body), body)
 
 
 def refusal_word(body: bytes) -> str | None:
