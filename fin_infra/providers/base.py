@@ -249,7 +249,7 @@ class Webhooks:
     verify: Callable[[Mapping[str, str], bytes, Sequence[str], datetime], WebhookEvent]
     events: Mapping[str, Follows]
     secret: str = ""
-    key_id: Callable[[Mapping[str, str]], str] | None = None
+    key_id: Callable[[Mapping[str, str], bytes], str] | None = None
     ask_key: Callable[[Http, str], Awaitable[str]] | None = None
 
 

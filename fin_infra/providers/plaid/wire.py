@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from fin_infra.errors import WireError, error_of
 from fin_infra.providers.base import Wire, checked, exact_json
@@ -84,12 +84,18 @@ class PlaidAccount(Wire):
         return self.balances.iso_currency_code or self.balances.unofficial_currency_code
 
 
-class Accounts(Wire):
-    """`as_of`, by kind of account: when Plaid last heard of it from the institution; not in the body, see `dated`."""
-
+class Listing(Wire):
     accounts: list[PlaidAccount]
     item: Item | None = None
-    as_of: Mapping[str, datetime] = Field(default_factory=dict, exclude=True)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """All accounts of an Item. `as_of`, by kind of account: when Plaid last heard of it from the institution."""
+
+    accounts: Sequence[PlaidAccount]
+    item: Item | None = None
+    as_of: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,35 @@ class Activities:
         return str(behind) if behind < self.total else None
 
 
+class Webhook(Wire):
+    webhook_type: str
+    webhook_code: str
+    item_id: str | None = None
+    account_id: str | None = None
+    error: Problem | None = None
+    environment: str | None = None
+    initial_update_complete: bool | None = None
+    historical_update_complete: bool | None = None
+    removed_transactions: list[str] | None = None
+    reason: str | None = None
+
+
+class VerificationKey(Wire):
+    alg: str
+    crv: str
+    kid: str
+    kty: str
+    use: str
+    x: str
+    y: str
+    created_at: int
+    expired_at: int | None = None
+
+
+class KeyAnswer(Wire):
+    key: VerificationKey
+
+
 class Exchanged(Wire):
     access_token: str
     item_id: str
@@ -149,8 +184,10 @@ class LinkToken(Wire):
 
 ITEM = TypeAdapter(ItemAnswer)
 ITEM_ALONE = TypeAdapter(Item)
-ACCOUNTS = TypeAdapter(Accounts)
+LISTING = TypeAdapter(Listing)
 ACCOUNT_LIST = TypeAdapter(list[PlaidAccount])
+WEBHOOK = TypeAdapter(Webhook)
+KEY = TypeAdapter(KeyAnswer)
 EXCHANGED = TypeAdapter(Exchanged)
 PUBLIC_TOKEN = TypeAdapter(PublicToken)
 LINK_TOKEN = TypeAdapter(LinkToken)
@@ -168,9 +205,9 @@ def accounts(body: bytes) -> Accounts:
     value = _object(body)
     if "accounts" not in value and isinstance(value.get("item"), dict):  # an Item alone: it may say why
         _healthy(checked(ITEM_ALONE, value["item"], body), body)
-    found = checked(ACCOUNTS, value, body)
+    found = checked(LISTING, value, body)
     _healthy(found.item, body)
-    return found
+    return Accounts(found.accounts, found.item)
 
 
 def balances(body: bytes) -> Accounts | Holdings:
@@ -181,7 +218,7 @@ def balances(body: bytes) -> Accounts | Holdings:
 def dated(found: Accounts, answer: ItemAnswer) -> Accounts:
     """The accounts, with the times at which Plaid last heard of them."""
     times = {kind: answer.updated("investments" if kind == "investment" else "transactions") for kind in KINDS}
-    return found.model_copy(update={"as_of": {kind: at for kind, at in times.items() if at is not None}})
+    return replace(found, as_of={kind: at for kind, at in times.items() if at is not None})
 
 
 KINDS = ("depository", "credit", "loan", "investment", "other")
@@ -250,6 +287,16 @@ def public_token(body: bytes) -> PublicToken:
 def link_token(body: bytes) -> LinkToken:
     """`POST /link/token/create`."""
     return checked(LINK_TOKEN, exact_json(body), body)
+
+
+def webhook(body: bytes) -> Webhook:
+    """The body of a webhook; verified before it is believed."""
+    return checked(WEBHOOK, exact_json(body), body)
+
+
+def verification_key(body: bytes) -> VerificationKey:
+    """`POST /webhook_verification_key/get`."""
+    return checked(KEY, exact_json(body), body).key
 
 
 def refusal_word(body: bytes) -> str | None:
