@@ -7,6 +7,7 @@ from typing import Any
 
 from fin_infra.connections import Connections, open_vault
 from fin_infra.providers.teller.simulator import SimAccount, SimTransaction
+from tests.guards import guarded
 from tests.world import World, bought, card, checking
 
 MANY = [(f"{n:02}", f"-{n + 1}.10", f"2026-11-{1 + n % 20:02}") for n in range(30)]
@@ -37,6 +38,11 @@ async def relinked(world: World, connection_id: str, token: str) -> None:
     await world.work(timedelta(minutes=1))
 
 
+@guarded(
+    "accounts that come back under new ids are strangers", "engine/identity.py",
+    "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "if False:",
+)  # fmt: skip
 async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))
     connection = await world.link()
@@ -73,6 +79,11 @@ async def test_t05_a_second_link_after_the_first_was_removed_goes_on_with_its_ac
     assert {row["connection_id"] for row in world.rows("transactions")} == {second.connection_id}
 
 
+@guarded(
+    "an account that is linked twice goes unsaid", "engine/linking.py",
+    'in continued(new, held.filter(~pl.col("connection_id").is_in(mine)), {}).sure:',
+    "in ():",
+)  # fmt: skip
 async def test_t05_a_second_link_beside_one_in_use_is_not_merged_but_told(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     world.bank.enroll("tok2", checking("acc_9", bought("txn_9")))
@@ -96,6 +107,11 @@ async def test_t05_another_tenant_never_goes_on_with_it(world: World) -> None:
     assert [(r["tenant_id"], r["account_id"]) for r in world.rows("accounts", tenant="bob")] == [("bob", "acc_9")]
 
 
+@guarded(
+    "the last digits tell no accounts apart", "engine/identity.py",
+    '("institution", "mask", "kind", "subkind", "currency")',
+    '("institution", "kind", "subkind", "currency")',
+)  # fmt: skip
 async def test_t06_an_account_of_the_same_name_is_another_account(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1"), name="Everyday", last_four="1111"))
     connection = await world.link()
@@ -111,6 +127,11 @@ async def test_t06_an_account_of_the_same_name_is_another_account(world: World) 
     }  # fmt: skip
 
 
+@guarded(
+    "the first of two candidates is taken", "engine/identity.py",
+    "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "if candidates:",
+)  # fmt: skip
 async def test_t06_two_candidates_are_no_answer(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")), checking("acc_2", bought("txn_2")))
     connection = await world.link()
@@ -153,6 +174,11 @@ async def test_t06_an_account_listed_beside_the_one_it_was_taken_for_is_its_own_
     assert (where["txn_2"], where["txn_8"]) == ("acc_1", "acc_9")
 
 
+@guarded(
+    "how far history was read is the connection's, not the account's", "providers/teller/client.py",
+    "if since := ask.since.get(account.vendor_id):",
+    "if since := min(ask.since.values(), default=None):",
+)  # fmt: skip
 async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -165,6 +191,11 @@ async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(
     assert len([row for row in world.rows("transactions") if row["account_id"] == "acc_2"]) == 150
 
 
+@guarded(
+    "rows that come back under new ids are other rows", "engine/identity.py",
+    "exact = _paired(gone.filter(told), came.filter(told), same)",
+    "exact: dict[str, str] = {}",
+)  # fmt: skip
 async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_they_were(world: World) -> None:
     account: SimAccount = checking("acc_1", *rows_of("a", pending=False))
     world.bank.enroll("tok", account)
@@ -200,6 +231,11 @@ async def test_t08_a_row_removed_under_its_newer_id_leaves_and_does_not_come_bac
     assert len(world.ids()) == 31
 
 
+@guarded(
+    "one row under a new text is taken for the old one", "engine/identity.py",
+    "REISSUED_ROWS = 3",
+    "REISSUED_ROWS = 1",
+)  # fmt: skip
 async def test_t08_one_purchase_that_replaces_another_is_no_new_id_of_it(world: World) -> None:
     account = checking("acc_1", bought("txn_1", "-5.00", description="Coffee"), bought("txn_0", "-1.00", "2026-11-19"))
     world.bank.enroll("tok", account)

@@ -28,6 +28,7 @@ from fin_infra.store.codec import micros
 from fin_infra.store.tables import ALIASES, DUE, WEBHOOK_KEYS, WEBHOOK_RECEIPTS
 from fin_infra.testing import VirtualClock, serve
 from fin_infra.webhooks import WebhookReceipt
+from tests.guards import guarded
 from tests.signing import PLAID, KeyServer, Signer, plaid_body
 from tests.world import START, World, bought, checking
 
@@ -174,6 +175,12 @@ async def test_the_same_delivery_twice_is_one(world: World) -> None:
     assert deliver(world, *world.bank.processed("acc_1", secrets=[SECRET])).action == "marked"
 
 
+@guarded(
+    "receipts are kept for ever",
+    "webhooks.py",
+    "sql.execute(delete(WEBHOOK_RECEIPTS)",
+    "(delete(WEBHOOK_RECEIPTS)",
+)
 async def test_receipts_are_kept_for_a_day(world: World) -> None:
     def take() -> None:
         deliver(world, *world.bank.webhook("webhook.test", {}, secrets=[SECRET]))
@@ -215,6 +222,12 @@ async def test_erasing_a_connection_takes_its_marks_along(world: World) -> None:
         assert marks(store) == []
 
 
+@guarded(
+    "a job that waits is left waiting",
+    "runtime/queue.py",
+    'if order.get("at_once"):',
+    "if False:",
+)
 async def test_a_waiting_job_for_data_that_was_not_ready_waits_no_longer(world: World) -> None:
     """A job put off for later holds its stream's place: news that the data is there must reach it."""
     connection = await linked(world)
@@ -367,6 +380,12 @@ def test_an_unknown_key_is_asked_for_once_a_minute(item: Item) -> None:
     assert item.send("SYNC_UPDATES_AVAILABLE", signer=stranger).action == "marked"
 
 
+@guarded(
+    "every invented key is asked for",
+    "webhooks.py",
+    "if not (known and known.body) and (unknown or 0) >= KEYS_A_PAUSE:",
+    "if False:",
+)
 def test_a_flood_of_invented_keys_costs_few_calls_and_stops_no_known_one(item: Item) -> None:
     item.send("SYNC_UPDATES_AVAILABLE")
     for n in range(30):
@@ -385,6 +404,12 @@ def test_a_flood_of_invented_keys_costs_few_calls_and_stops_no_known_one(item: I
         assert count(store, WEBHOOK_KEYS) == 1  # what was invented is forgotten
 
 
+@guarded(
+    "threads ask for one key at once",
+    "webhooks.py",
+    "with ASKING:",
+    "if True:",
+)
 def test_of_a_burst_with_a_new_key_one_asks_and_none_is_refused(item: Item) -> None:
     item.server.pause = 0.3
     bodies = [plaid_body("SYNC_UPDATES_AVAILABLE", n=n) for n in range(8)]
@@ -482,6 +507,12 @@ def test_one_account_that_is_revoked_stops_no_other(item: Item) -> None:
     assert (receipt.action, receipt.datasets, item.connection().state) == ("marked", ("accounts",), "active")
 
 
+@guarded(
+    "an old disconnect undoes a relink",
+    "webhooks.py",
+    'if connection.state == "active" and event.at + timedelta(seconds=1) <= connection.updated_at:',
+    "if False:",
+)
 def test_a_disconnect_that_was_overtaken_by_a_relink_changes_nothing(item: Item) -> None:
     body = plaid_body("USER_PERMISSION_REVOKED", type="ITEM")
     headers = item.signer.headers(body, item.clock())
