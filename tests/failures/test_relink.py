@@ -43,6 +43,24 @@ async def relinked(world: World, connection_id: str, token: str) -> None:
     "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
     "if False:",
 )  # fmt: skip
+@guarded(
+    "rows under new ids are new rows",
+    "engine/identity.py",
+    "    if vanished.is_empty() or new.is_empty():\n        return {}\n    gone",
+    "    return {}\n    gone",
+)
+@guarded(
+    "an account under a new id is a new one",
+    "engine/identity.py",
+    "        if len(candidates) == 1 and claimed",
+    "        if False and claimed",
+)
+@guarded(
+    "a new credential asks under old ids",
+    "engine/sync.py",
+    "if run.source.needs_accounts and self._accounts_known(run, provider) else ()",
+    "if run.source.needs_accounts else ()",
+)
 async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))
     connection = await world.link()
@@ -64,6 +82,12 @@ async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: 
     assert (posted["account_id"], posted["pending_transaction_id"]) == ("acc_1", "old_wait")
 
 
+@guarded(
+    "idle links keep their accounts to themselves",
+    "engine/linking.py",
+    "mine = [connection_id, *store.idle_connections(tenant)]",
+    "mine = [connection_id]",
+)
 async def test_t05_a_second_link_after_the_first_was_removed_goes_on_with_its_accounts(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))
     first = await world.link()
@@ -84,6 +108,12 @@ async def test_t05_a_second_link_after_the_first_was_removed_goes_on_with_its_ac
     'in continued(new, held.filter(~pl.col("connection_id").is_in(mine)), {}).sure:',
     "in ():",
 )  # fmt: skip
+@guarded(
+    "a link in use loses its account to another",
+    "engine/linking.py",
+    'free = held.filter(pl.col("connection_id").is_in(mine))',
+    "free = held",
+)
 async def test_t05_a_second_link_beside_one_in_use_is_not_merged_but_told(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     world.bank.enroll("tok2", checking("acc_9", bought("txn_9")))
@@ -112,6 +142,12 @@ async def test_t05_another_tenant_never_goes_on_with_it(world: World) -> None:
     '("institution", "mask", "kind", "subkind", "currency")',
     '("institution", "kind", "subkind", "currency")',
 )  # fmt: skip
+@guarded(
+    "the last digits decide nothing",
+    "engine/identity.py",
+    'ACCOUNT_TRAITS = ("institution", "mask", ',
+    'ACCOUNT_TRAITS = ("institution", "name", ',
+)
 async def test_t06_an_account_of_the_same_name_is_another_account(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1"), name="Everyday", last_four="1111"))
     connection = await world.link()
@@ -132,6 +168,12 @@ async def test_t06_an_account_of_the_same_name_is_another_account(world: World) 
     "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
     "if candidates:",
 )  # fmt: skip
+@guarded(
+    "one of two candidates is taken",
+    "engine/identity.py",
+    "        if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "        if claimed.count(candidates[0]) == 1:",
+)
 async def test_t06_two_candidates_are_no_answer(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")), checking("acc_2", bought("txn_2")))
     connection = await world.link()
@@ -145,6 +187,12 @@ async def test_t06_two_candidates_are_no_answer(world: World) -> None:
     assert ("acc_9", "txn_9") in {(r["account_id"], r["transaction_id"]) for r in world.rows("transactions")}
 
 
+@guarded(
+    "an account still listed goes on under another id",
+    "engine/linking.py",
+    '        ~pl.col("account_id").is_in(listed["account_id"].to_list()) & (pl.col("provider")',
+    '        True & (pl.col("provider")',
+)
 async def test_t06_the_old_account_must_be_gone_from_the_list(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -157,6 +205,12 @@ async def test_t06_the_old_account_must_be_gone_from_the_list(world: World) -> N
     }  # fmt: skip
 
 
+@guarded(
+    "two listed accounts stay one",
+    "engine/linking.py",
+    "            accounts = {**accounts, vendor_id: vendor_id}\n",
+    "            pass\n",
+)
 async def test_t06_an_account_listed_beside_the_one_it_was_taken_for_is_its_own_again(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1", "-1.00", "2026-11-20")))
     await world.link()
@@ -179,6 +233,12 @@ async def test_t06_an_account_listed_beside_the_one_it_was_taken_for_is_its_own_
     "if since := ask.since.get(account.vendor_id):",
     "if since := min(ask.since.values(), default=None):",
 )  # fmt: skip
+@guarded(
+    "all accounts share one beginning",
+    "engine/changes.py",
+    "    return since\n",
+    "    return {a: max(since.values()) for a in run_accounts(source)} if since else since\n",
+)
 async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -196,6 +256,12 @@ async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(
     "exact = _paired(gone.filter(told), came.filter(told), same)",
     "exact: dict[str, str] = {}",
 )  # fmt: skip
+@guarded(
+    "ids issued anew near the edge double their rows",
+    "engine/reconcile.py",
+    "    again = reissued(vanished, new)\n    vanished",
+    "    again = reissued(vanished.filter(pl.col('booked_on') >= (judged_from or date.min)), new)\n    vanished",
+)
 async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_they_were(world: World) -> None:
     account: SimAccount = checking("acc_1", *rows_of("a", pending=False))
     world.bank.enroll("tok", account)
@@ -215,6 +281,12 @@ async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_they_were(world:
     assert reworded
 
 
+@guarded(
+    "newer ids are forgotten",
+    "engine/parts.py",
+    "            ours = first_ids(kind, ids, run, store)\n",
+    "            ours = dict[str, str]()\n",
+)
 async def test_t08_a_row_removed_under_its_newer_id_leaves_and_does_not_come_back(world: World) -> None:
     account = checking("acc_1", *rows_of("a", pending=False))
     world.bank.enroll("tok", account)
@@ -236,6 +308,7 @@ async def test_t08_a_row_removed_under_its_newer_id_leaves_and_does_not_come_bac
     "REISSUED_ROWS = 3",
     "REISSUED_ROWS = 1",
 )  # fmt: skip
+@guarded("one reworded row is a block", "engine/identity.py", "REISSUED_ROWS = 3 ", "REISSUED_ROWS = 1 ")
 async def test_t08_one_purchase_that_replaces_another_is_no_new_id_of_it(world: World) -> None:
     account = checking("acc_1", bought("txn_1", "-5.00", description="Coffee"), bought("txn_0", "-1.00", "2026-11-19"))
     world.bank.enroll("tok", account)

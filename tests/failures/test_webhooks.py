@@ -222,9 +222,13 @@ async def test_t01_a_planner_that_dies_loses_no_mark_and_doubles_no_row(world: W
 async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_more(world: World) -> None:
     connection = await linked(world)
     world.bank.disconnect("tok", "account_locked")
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     receipt = deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
-    assert (receipt.action, receipt.connection_id, receipt.login) == ("reauth", connection.connection_id, "enr_tok")
+    assert (receipt.action, receipt.connection_id, receipt.login) == (
+        "reauth",
+        connection.connection_id,
+        world.bank.enrollments["tok"].id,
+    )
     assert {row["state"] for row in world.rows("streams")} == {"reauth"}
     assert {row["error_code"] for row in world.rows("streams")} == {"reauth_required"}
     [why] = {row["next_reason"] for row in world.rows("streams")}
@@ -244,7 +248,7 @@ async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_
 )
 async def test_t24_news_of_a_login_that_ended_waits_for_it(world: World) -> None:
     connection = await linked(world)
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
     world.bank.add("acc_1", bought("txn_2"))
     assert processed(world).action == "marked"

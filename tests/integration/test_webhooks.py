@@ -159,7 +159,12 @@ async def test_a_login_that_nobody_linked_is_taken_and_marks_nothing(world: Worl
 
 async def test_an_event_that_nobody_knows_is_taken_and_says_so(world: World) -> None:
     await linked(world)
-    receipt = deliver(world, *world.bank.webhook("enrollment.polished", {"enrollment_id": "enr_tok"}, secrets=[SECRET]))
+    receipt = deliver(
+        world,
+        *world.bank.webhook(
+            "enrollment.polished", {"enrollment_id": world.bank.enrollments["tok"].id}, secrets=[SECRET]
+        ),
+    )
     assert (receipt.action, receipt.event, receipt.datasets) == ("nothing", "enrollment.polished", ())
 
 
@@ -205,7 +210,9 @@ async def test_a_disabled_connection_is_left_alone(world: World) -> None:
         )
     for webhook in (
         world.bank.processed("acc_1", secrets=[SECRET]),
-        world.bank.webhook("enrollment.disconnected", {"enrollment_id": "enr_tok"}, secrets=[SECRET]),
+        world.bank.webhook(
+            "enrollment.disconnected", {"enrollment_id": world.bank.enrollments["tok"].id}, secrets=[SECRET]
+        ),
     ):
         assert deliver(world, *webhook).action == "disabled"
     with world.store() as store:

@@ -94,8 +94,8 @@ PROVIDER = Provider(
             account_kind="investment",
         ),
     ),
-    attribution="Data by Plaid (plaid.com).",
     webhooks=WEBHOOKS,
+    attribution="Data by Plaid (plaid.com).",
     facts=(
         "Banks are polled one to four times a day; a webhook says when there is something new (read 2026-11-24).",
         "Limits are per Item and minute, by endpoint; a 429 carries no documented Retry-After: 60 seconds are waited.",

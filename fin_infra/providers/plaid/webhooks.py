@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
-from pydantic import TypeAdapter
 
 from fin_infra.errors import WebhookRefused, WireError
-from fin_infra.providers.base import Follows, Http, WebhookEvent, Webhooks, Wire, checked, exact_json
+from fin_infra.providers.base import Follows, Http, WebhookEvent, Webhooks
+from fin_infra.providers.plaid import wire
 
 HEADER = "plaid-verification"
 ALGORITHM = "ES256"  # never the one that the token names: it could name none, or take the public key for a secret
@@ -26,40 +26,6 @@ LONGEST_TOKEN = 4096
 RELINK = "the user must log in at the bank again: fin-infra connections relink"
 
 
-class ItemError(Wire):
-    error_type: str | None = None
-    error_code: str | None = None
-
-
-class Webhook(Wire):
-    """What all webhooks have; of the rest only what decides something."""
-
-    webhook_type: str
-    webhook_code: str
-    item_id: str | None = None
-    environment: str | None = None
-    error: ItemError | None = None
-    reason: str | None = None
-
-
-class VerificationKey(Wire):
-    """A public key on the curve P-256. `expired_at`: no more signatures of it are good."""
-
-    kid: str
-    alg: str
-    kty: str
-    crv: str
-    x: str
-    y: str
-    expired_at: int | None = None
-
-
-class KeyAnswer(Wire):
-    key: VerificationKey
-
-
-WEBHOOK = TypeAdapter(Webhook)
-KEY_ANSWER = TypeAdapter(KeyAnswer)
 OUR_CLOCK = dict.fromkeys([f"verify_{claim}" for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")], False)
 """PyJWT checks the signature; the age is checked by our own clock, which tests may move."""
 
@@ -77,7 +43,7 @@ async def ask_key(http: Http, key_id: str) -> str:
     """The public key of this name, as JSON. Raises one of our errors when Plaid knows none."""
     host, _, kid = key_id.rpartition(" ")
     reply = await http.post("/webhook_verification_key/get", {"key_id": kid}, host=host)
-    return checked(KEY_ANSWER, exact_json(reply.body), reply.body).key.model_dump_json()
+    return wire.verification_key(reply.body).model_dump_json()
 
 
 def _kid(headers: Mapping[str, str]) -> str:
@@ -118,7 +84,7 @@ def verify(headers: Mapping[str, str], body: bytes, keys: Sequence[str], now: da
 def _claims(token: str, kid: str, keys: Sequence[str]) -> dict[str, Any]:
     """What the token says, once its signature is proven."""
     for text in keys:
-        key = VerificationKey.model_validate_json(text)
+        key = wire.VerificationKey.model_validate_json(text)
         if (key.kid, key.alg, key.kty, key.crv) != (kid, ALGORITHM, "EC", "P-256"):
             continue
         if key.expired_at is not None:
@@ -132,9 +98,9 @@ def _claims(token: str, kid: str, keys: Sequence[str]) -> dict[str, Any]:
     raise WebhookRefused("a webhook of plaid is signed with a key that plaid does not know; it was not used")
 
 
-def _shaped(body: bytes) -> Webhook:
+def _shaped(body: bytes) -> wire.Webhook:
     try:
-        return checked(WEBHOOK, exact_json(body), body)
+        return wire.webhook(body)
     except WireError:
         raise WebhookRefused("a webhook of plaid has no documented shape; it was not used") from None
 

@@ -134,6 +134,35 @@ class Activities:
         return str(behind) if behind < self.total else None
 
 
+class Webhook(Wire):
+    webhook_type: str
+    webhook_code: str
+    item_id: str | None = None
+    account_id: str | None = None
+    error: Problem | None = None
+    environment: str | None = None
+    initial_update_complete: bool | None = None
+    historical_update_complete: bool | None = None
+    removed_transactions: list[str] | None = None
+    reason: str | None = None
+
+
+class VerificationKey(Wire):
+    alg: str
+    crv: str
+    kid: str
+    kty: str
+    use: str
+    x: str
+    y: str
+    created_at: int
+    expired_at: int | None = None
+
+
+class KeyAnswer(Wire):
+    key: VerificationKey
+
+
 class Exchanged(Wire):
     access_token: str
     item_id: str
@@ -152,6 +181,8 @@ ITEM = TypeAdapter(ItemAnswer)
 ITEM_ALONE = TypeAdapter(Item)
 ACCOUNTS = TypeAdapter(Accounts)
 ACCOUNT_LIST = TypeAdapter(list[PlaidAccount])
+WEBHOOK = TypeAdapter(Webhook)
+KEY = TypeAdapter(KeyAnswer)
 EXCHANGED = TypeAdapter(Exchanged)
 PUBLIC_TOKEN = TypeAdapter(PublicToken)
 LINK_TOKEN = TypeAdapter(LinkToken)
@@ -236,6 +267,16 @@ def activities(body: bytes) -> Activities:
 def at_offset(page: Activities, offset: int) -> Activities:
     """The page, knowing where in the whole it lies: its body does not say."""
     return replace(page, offset=offset)
+
+
+def webhook(body: bytes) -> Webhook:
+    """The body of a webhook; verified before it is believed."""
+    return checked(WEBHOOK, exact_json(body), body)
+
+
+def verification_key(body: bytes) -> VerificationKey:
+    """`POST /webhook_verification_key/get`."""
+    return checked(KEY, exact_json(body), body).key
 
 
 def refusal_word(body: bytes) -> str | None:

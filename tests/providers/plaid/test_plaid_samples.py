@@ -14,7 +14,7 @@ from fin_infra.datasets.base import Built
 from fin_infra.engine.replaying import Recorded, Replayed, replay
 from fin_infra.errors import CODES, FinInfraError
 from fin_infra.providers import resolve
-from fin_infra.providers.plaid.webhooks import WEBHOOK
+from fin_infra.providers.plaid import wire
 
 SAMPLES = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/plaid/samples"
 INDEX = {row["file"]: row for row in json.loads((SAMPLES / "INDEX.json").read_text())}
@@ -112,7 +112,7 @@ def test_the_table_names_every_sample() -> None:
 def test_sample_gives_its_rows_or_its_code(file: str) -> None:
     dataset, expected = EXPECTED[file]
     if dataset == "webhook":
-        said = WEBHOOK.validate_json((SAMPLES / file).read_bytes())
+        said = wire.webhook((SAMPLES / file).read_bytes())
         assert f"{said.webhook_type} {said.webhook_code}" == expected
         assert said.item_id
         for asked in ALL_DATASETS:
