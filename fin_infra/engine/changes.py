@@ -18,7 +18,8 @@ from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.delta import delta
 from fin_infra.engine.linking import continued_list, learn_names
-from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, set_aside, value_of
+from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, value_of
+from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
@@ -236,8 +237,10 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
     days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
+    oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
     spot = {
-        "newest": _iso(newest), "oldest_pending": _iso(pending.min()), "undated_pending": pending.null_count() > 0,
+        "newest": _iso(newest), "oldest_pending": min(oldest, default=None),
+        "undated_pending": pending.null_count() > 0 or (not settled and before.get("undated_pending", False)),
         "suspect": sorted(done.suspect),
     }  # fmt: skip
     return {name: value for name, value in spot.items() if value}

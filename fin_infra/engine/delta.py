@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.parts import Place, ids_of, note, renamed, set_aside, value_of
+from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
+from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError
@@ -27,12 +29,15 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         raise WireError(f"the last page of {run.stream} has no cursor: what follows could never be asked for")
     rows, removed, rejects = _net(run, feed, pages, ask, store)
     set_aside(run, feed.schema, rejects)
-    place["cursor"], run.history = last.cursor, last.history
+    run.history = last.history
+    if run.rejects <= NAMED:  # else not all of them are kept as evidence, and behind the cursor they would be lost
+        place["cursor"] = last.cursor
     tenant, spots = run.connection.tenant_id, place["accounts"]
     ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
+    mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
-    for account in sorted({*rows["account_id"], *(ours if run.whole or removed else ())}):
+    for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
         if run.whole:
@@ -53,6 +58,12 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     place["accounts"] = {vendor_id: spot for vendor_id, spot in spots.items() if spot.get("suspect")}
     place["unconfirmed"] = bool(place["accounts"])
     return Change(feed.schema, pl.concat(parts), gone)
+
+
+def _accounts_of(run: Run, store: Store) -> set[str]:
+    """All accounts of the connection: what is taken back comes without an account, and may be of a closed one."""
+    mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+    return {account for (account,) in store.values(Accounts, ("account_id",), mine)}
 
 
 def _net(
@@ -86,11 +97,10 @@ def _still_named(removed: set[str], run: Run, store: Store) -> set[str]:
     """Our ids of what is taken back. An old name of a row that goes on under a newer one takes nothing back."""
     if not removed or "transaction" not in run.aliases:
         return removed
-    ours = store.renamed(run.connection.connection_id, "transaction", sorted(removed))
+    ours = first_ids("transaction", removed, run, store)
     wanted = {ours.get(vendor_id, vendor_id): vendor_id for vendor_id in sorted(removed)}
-    newest = {alias.id: alias.vendor_id for alias, _ in store.names(
-        run.connection.tenant_id, "transaction", sorted(wanted)
-    )}  # fmt: skip
+    names = store.names("transaction", ids=sorted(wanted), tenant=run.connection.tenant_id)
+    newest = {name.alias.id: name.alias.vendor_id for name in names}
     return {mine for mine, vendor_id in wanted.items() if newest.get(mine, vendor_id) in removed}
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
+from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine.identity import Found, continued
 from fin_infra.engine.parts import value_of
 from fin_infra.engine.reconcile import Doubt
@@ -24,18 +25,24 @@ def continued_list(run: Run, listed: pl.DataFrame, store: Store) -> pl.DataFrame
     """
     tenant, connection_id = run.connection.tenant_id, run.connection.connection_id
     listed = _by_known_names(run, listed)
-    glance = store.values(Accounts, ("account_id", "connection_id", "history_complete"), {"tenant_id": tenant})
-    known = {account: complete for account, owner, complete in glance if owner == connection_id}
-    listed = listed.with_columns(
-        history_complete=pl.coalesce(
-            "history_complete",
-            pl.col("account_id").replace_strict(known, default=None, return_dtype=pl.Int64).cast(pl.Boolean),
-        )
-    )
+    glance = store.values(Accounts, ("account_id", "connection_id"), {"tenant_id": tenant})
+    known = {account for account, owner in glance if owner == connection_id}
+    listed = _with_coverage(run, listed, store)
     came = set(listed["account_id"])
-    if came <= known.keys() or len(glance) == 0:
+    if came <= known or not glance:
         return listed
-    return _by_new_names(run, listed, known.keys(), store)
+    return _by_new_names(run, listed, known, store)
+
+
+def _with_coverage(run: Run, listed: pl.DataFrame, store: Store) -> pl.DataFrame:
+    """Whether an account's history is whole was found out when its transactions were read."""
+    mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+    rows = store.values(AccountStates, ("account_id", "history_complete"), {**mine, "dataset": "transactions"})
+    told = {account: bool(complete) for account, complete in rows if complete is not None}
+    if not told:
+        return listed
+    found = pl.col("account_id").replace_strict(told, default=None, return_dtype=pl.Boolean)
+    return listed.with_columns(history_complete=pl.coalesce("history_complete", found))
 
 
 def _by_known_names(run: Run, listed: pl.DataFrame) -> pl.DataFrame:
@@ -88,7 +95,8 @@ def _lasting(run: Run, new: Sequence[str], store: Store) -> dict[str, str]:
     ids: dict[str, str] = {}
     for page in run.pages["accounts", None]:
         ids |= feed.persistent(value_of(feed.parse, page)[0])
-    ours = store.known_by(run.connection.tenant_id, "persistent", sorted(ids.values()))
+    names = store.names("persistent", vendor_ids=sorted(ids.values()), tenant=run.connection.tenant_id)
+    ours = {name.alias.vendor_id: name.alias.id for name in names}
     return {vendor_id: ours[ids[vendor_id]] for vendor_id in new if ids.get(vendor_id) in ours}
 
 

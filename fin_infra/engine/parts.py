@@ -1,16 +1,15 @@
-"""What all kinds of streams do with a page: parse it, put its rows under our ids, set aside what is of no use."""
+"""What all kinds of streams do with a page: parse it, and put its rows under our ids."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.reconcile import Doubt, Reconciled
+from fin_infra.datasets.base import Reject
+from fin_infra.engine.reconcile import Reconciled
 from fin_infra.engine.run import Run
 from fin_infra.engine.staging import Restored
 from fin_infra.providers.base import Page
@@ -32,17 +31,6 @@ def value_of(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:
     return (parse(page.reply.body) if page.value is None else page.value), page.reply.at
 
 
-def set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
-    """Rows that cannot be used: a finding each, and the evidence."""
-    name = schema.dataset_name()
-    for reject in rejects:
-        run.rejects += 1
-        told = [reject.row.get(column) for column in schema.key() if column not in ("tenant_id", "account_id")]
-        row_id = " ".join(part.strip() for part in told or [reject.row.get("account_id")] if part and part.strip())
-        run.doubts.append((name, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}")))
-        run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
-
-
 def renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:
     """Vendor ids that changed since first sight become ours."""
     if (accounts := run.aliases.get("account")) and "account_id" in frame.columns:
@@ -50,16 +38,22 @@ def renamed(frame: pl.DataFrame, run: Run, store: Store) -> pl.DataFrame:
     for kind, columns in RENAMED.items():
         if kind in run.aliases and columns[0] in frame.columns:
             ids = {value for column in columns for value in frame[column].drop_nulls()}
-            ours = store.renamed(run.connection.connection_id, kind, sorted(ids))
+            ours = first_ids(kind, ids, run, store)
             frame = frame.with_columns(pl.col(column).replace(ours) for column in columns)
     return frame
+
+
+def first_ids(kind: str, vendor_ids: Iterable[str], run: Run, store: Store) -> dict[str, str]:
+    """The vendor's ids, of these, that stand for another one of ours."""
+    known = store.names(kind, vendor_ids=sorted(vendor_ids), connection=run.connection.connection_id)
+    return {name.alias.vendor_id: name.alias.id for name in known}
 
 
 def ids_of(rejects: Sequence[Reject], row_id: str, run: Run, store: Store) -> list[str]:
     """Our ids of the rows that came and cannot be used; "" for one that has none."""
     ids = [(reject.row.get(row_id) or "").strip() for reject in rejects]
     kind = row_id.removesuffix("_id")
-    ours = store.renamed(run.connection.connection_id, kind, ids) if ids and kind in run.aliases else {}
+    ours = first_ids(kind, ids, run, store) if kind in run.aliases else {}
     return [ours.get(vendor_id, vendor_id) for vendor_id in ids]
 
 

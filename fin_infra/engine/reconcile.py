@@ -58,12 +58,12 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
         return Reconciled(answer)
     here = list(set(answer["transaction_id"]) | keep)
     vanished = held.filter(~pl.col("transaction_id").is_in(here) & (pl.col("status") != "expired"))
-    first = judged_from or answer["booked_on"].min()
-    if first is not None:
-        vanished = vanished.filter((pl.col("booked_on") >= first) | (pl.col("status") == "pending"))
     new = answer.filter(~pl.col("transaction_id").is_in(held["transaction_id"].to_list()))
     again = reissued(vanished, new)
     vanished = _but(vanished, {known.ours for known in again.values()})
+    first = judged_from or answer["booked_on"].min()
+    if first is not None:
+        vanished = vanished.filter((pl.col("booked_on") >= first) | (pl.col("status") == "pending"))
     live = held.filter(pl.col("status") != "expired").height
     posted_gone = vanished.filter(pl.col("status") != "pending")
     doubts: list[Doubt] = []

@@ -13,6 +13,7 @@ import logging
 import secrets as entropy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,6 +25,7 @@ from fin_infra.engine.books import books
 from fin_infra.engine.changes import changes_of, since_of, wanted
 from fin_infra.engine.delta import begin_of
 from fin_infra.engine.parts import Place
+from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
@@ -62,8 +64,10 @@ class Engine:
     def __init__(
         self, store: Store, connections: Connections, transports: Transports, *, now: Now, offload: Offload[Any],
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None, listed: Sequence[str] = (),
+        fresh_within: Mapping[str, timedelta] | None = None,
     ) -> None:  # fmt: skip
         self._listed = listed
+        self._fresh_within = fresh_within or {}
         self._store = store
         self._connections = connections
         self._transports = transports
@@ -115,7 +119,7 @@ class Engine:
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
             with self._store.reading():
-                secrets, opening = self._connections.secrets(connection), self._open(run)
+                secrets, opening = self._connections.secrets(connection), self._open(run, provider)
             http = self._transports(provider, connection, secrets, run.lane)
             return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
@@ -124,11 +128,11 @@ class Engine:
             log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
-    def _open(self, run: Run) -> Opening:
+    def _open(self, run: Run, provider: Provider) -> Opening:
         """What a run begins with, of one moment."""
-        run.aliases = self._store.aliases(run.connection.connection_id)
         cursor = self._store.cursor(run.stream, run.connection.generation)
-        accounts = self._open_accounts(run) if run.source.needs_accounts else ()
+        run.aliases = self._store.aliases(run.connection.connection_id)
+        accounts = self._open_accounts(run) if run.source.needs_accounts and self._accounts_known(run, provider) else ()
         return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
 
     async def _attempt(
@@ -139,6 +143,7 @@ class Engine:
         if run.source.needs_accounts and not accounts:
             if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
+            run.aliases = self._store.aliases(run.connection.connection_id)
             accounts = self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
@@ -160,17 +165,17 @@ class Engine:
         return report
 
     async def _learn_accounts(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
-        """A connection whose accounts were never listed lists them first. The report, if that failed."""
+        """A credential whose accounts were never listed lists them first. The report, if that failed."""
         source = provider.source("accounts")
         if source is None:
             raise UsageError(f"{provider.name} has no accounts, which its {run.stream.dataset} need")
         async with self._turn(Stream(run.connection.connection_id, source.lead)):
-            if self._knows_accounts(run):  # another job just listed them: that was a call to the bank saved
+            if self._accounts_known(run, provider):  # another job just listed them: that was a call to the bank saved
                 return None
             if dry_run:
                 raise UsageError(f"the accounts of {run.connection.connection_id} are not known: sync accounts first")
             report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
-        return None if report.outcome in ("ok", "partial") or self._knows_accounts(run) else report
+        return None if report.outcome in ("ok", "partial") or self._accounts_known(run, provider) else report
 
     async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
         """Whose holdings were never read has no instruments yet: they are read first.
@@ -233,6 +238,7 @@ class Engine:
                     else:
                         run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
+                run.dated(page)
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
@@ -252,7 +258,7 @@ class Engine:
         """Frames, reconciliation and the one transaction. In a thread where there is much of it."""
         spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
         place = {**place, "accounts": spots}
-        changes = changes_of(run, ask, place, self._store)
+        changes = run.changes = changes_of(run, ask, place, self._store)
         outcome = run.outcome()
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
@@ -262,7 +268,7 @@ class Engine:
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
             next=json.dumps(place, sort_keys=True, separators=(",", ":")),
-            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now()),
+            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now(), self._fresh_within),
         )  # fmt: skip
         if not dry_run:
             self._stop_refused(run)
@@ -284,7 +290,7 @@ class Engine:
 
     def _record(self, run: Run, outcome: Outcome, calls: int) -> None:
         self._store.record(
-            books(run, outcome, None, calls, self._store, self._now()), self._sealed(run),
+            books(run, outcome, None, calls, self._store, self._now(), self._fresh_within), self._sealed(run),
             connection_id=run.connection.connection_id, run_id=run.run_id,
         )  # fmt: skip
         self._stop_refused(run)
@@ -296,8 +302,7 @@ class Engine:
             self._connections.refused(run.connection, refused.message)
 
     def _sealed(self, run: Run) -> list[Sealed]:
-        seal = self._connections.vault.seal
-        return [Sealed(dataset, reason, seal(body)) for dataset, reason, body in run.evidence]
+        return sealed(run, self._connections.vault)
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
@@ -320,9 +325,13 @@ class Engine:
             for account_id, kind, currency in sorted(rows, key=longest_waiting)
         ]
 
-    def _knows_accounts(self, run: Run) -> bool:
-        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
-        return bool(self._store.values(Accounts, ("account_id",), mine))
+    def _accounts_known(self, run: Run, provider: Provider) -> bool:
+        """Whether the accounts were listed under this very credential: a re-link may give them other ids."""
+        source = provider.source("accounts")
+        if source is None:
+            return False
+        stream = Stream(run.connection.connection_id, source.lead)
+        return self._store.cursor(stream, run.connection.generation).body != "{}"
 
 
 def _may_begin_anew(run: Run, error: FinInfraError) -> bool:

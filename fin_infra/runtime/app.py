@@ -62,7 +62,7 @@ class Runtime:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra")
         self.engine = Engine(
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
-            on_page=on_page, listed=settings.watched,
+            on_page=on_page, listed=settings.watched, fresh_within=settings.objectives,
         )  # fmt: skip
         self._queue: SqlJobQueue | None = None
 
@@ -92,7 +92,8 @@ class Runtime:
         return self._queue
 
     def planner(self) -> Planner:
-        return Planner(self.store, self.queue, self.project.schedules, now=self.now)
+        jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
+        return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
 
     def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
         """A worker over this project's jobs, dispatched by svc-infra's registry."""

@@ -53,17 +53,44 @@ class Records:
     rows: Sequence[Mapping[str, Any]]
 
 
-Book = Change | Records
+@dataclass(frozen=True)
+class Forgotten:
+    """Evidence that is needed no more: entries of a connection whose ids begin with one of these."""
+
+    connection_id: str
+    begins: Sequence[str]
+
+
+Book = Change | Records | Forgotten
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """Evidence of something that could not be used, encrypted before it comes here."""
+    """Evidence of something that could not be used, encrypted before it comes here.
+
+    `kind`: page (an answer as it came) or row (one row and its constants). `id`: the same thing seen again takes the
+    place of what was kept of it; "" keeps each apart.
+    """
 
     dataset: str
     reason: str
     body: bytes
     kind: str = "page"
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry of the quarantine without its evidence. `at`: when it was last seen, by `run_id`."""
+
+    quarantine_id: str
+    tenant_id: str
+    connection_id: str
+    dataset: str
+    run_id: str
+    at: datetime
+    reason: str
+    kind: str
 
 
 class Alias(NamedTuple):
@@ -75,6 +102,15 @@ class Alias(NamedTuple):
     vendor_id: str
     id: str
     reason: str
+
+
+class Learned(NamedTuple):
+    """An alias, whose it is, and since when it is known."""
+
+    alias: Alias
+    tenant_id: str
+    connection_id: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -196,6 +232,14 @@ class Store(Protocol):
         """Forgets the staged pages of a stream: what they say no longer fits together."""
         ...
 
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        """What is in quarantine, last seen first; of one connection, or all."""
+        ...
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        """The sealed evidence of an entry; None when there is none of this id."""
+        ...
+
     def instruments_held(self, tenant: str) -> list[str]:
         """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
         ...
@@ -204,20 +248,19 @@ class Store(Protocol):
         """By kind (account, persistent, login): the vendor's id → ours, the newest name of each last.
 
         Of transactions and activities, which may be many, only whether there are any: an empty entry of their kind.
-        See `renamed`.
+        See `names`.
         """
         ...
 
-    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        """The vendor's ids, of these, that stand for another one of ours."""
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
+        """What was learned of these vendor's ids, or of these ids of ours, oldest first."""
         ...
 
-    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
-        """All names of these ids of ours, with the moment each was learned, oldest first."""
-        ...
-
-    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        """The vendor's id → ours, at whatever connection of the tenant."""
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Different values of these columns among all rows, current and past, that are equal to `where`."""
         ...
 
     def idle_connections(self, tenant: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, insert, make_url, null, select, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, make_url, null, select, text, union, union_all
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -31,6 +31,9 @@ from fin_infra.store.base import (
     Change,
     Counts,
     Cursor,
+    Forgotten,
+    Kept,
+    Learned,
     Now,
     Query,
     Records,
@@ -43,6 +46,13 @@ from fin_infra.store.statements import KEYS_PER_SELECT, Dialect, Statements, cha
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
+EVIDENCE_KEPT = 500  # entries in quarantine, per connection
+SEEN_AGAIN = text(
+    "INSERT INTO quarantine (quarantine_id, tenant_id, connection_id, dataset, run_id, at, reason, body, kind) "
+    "VALUES (:quarantine_id, :tenant_id, :connection_id, :dataset, :run_id, :at, :reason, :body, :kind) "
+    "ON CONFLICT (quarantine_id) DO UPDATE SET run_id = excluded.run_id, at = excluded.at, reason = excluded.reason, "
+    "body = excluded.body, kind = excluded.kind"
+)
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
     "findings": "first_seen_at",
@@ -210,8 +220,12 @@ class SqlStore:
             (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
         )
 
-    def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
-        for book in sorted(books, key=lambda book: book.schema.dataset_name()):  # all who write take the same order
+    def _keep_books(self, sql: SqlConnection, books: Sequence[Book]) -> None:
+        for book in books:
+            if isinstance(book, Forgotten):
+                self._forget(sql, book)
+        kept = [book for book in books if not isinstance(book, Forgotten)]
+        for book in sorted(kept, key=lambda book: book.schema.dataset_name()):  # all who write take the same order
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
             )
@@ -225,10 +239,10 @@ class SqlStore:
         )
         now = micros(self._now())
         sql.execute(
-            insert(tables.QUARANTINE),
+            SEEN_AGAIN,
             [
                 {
-                    "quarantine_id": f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
+                    "quarantine_id": item.id or f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
                     "connection_id": connection_id,
                     "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
                     "kind": item.kind,
@@ -236,6 +250,22 @@ class SqlStore:
                 for item in evidence
             ],
         )  # fmt: skip
+        self._bound(sql, connection_id)
+
+    def _bound(self, sql: SqlConnection, connection_id: str) -> None:
+        """However much a vendor sends that cannot be used, a connection's evidence stays of a size."""
+        q = tables.QUARANTINE.c
+        newest = (
+            select(q.quarantine_id).where(q.connection_id == connection_id)
+            .order_by(q.at.desc(), q.quarantine_id).limit(EVIDENCE_KEPT)
+        )  # fmt: skip
+        sql.execute(delete(tables.QUARANTINE).where(q.connection_id == connection_id, q.quarantine_id.not_in(newest)))
+
+    def _forget(self, sql: SqlConnection, book: Forgotten) -> None:
+        q = tables.QUARANTINE.c
+        for begin in book.begins:
+            begins = func.substr(q.quarantine_id, 1, len(begin)) == begin
+            sql.execute(delete(tables.QUARANTINE).where(q.connection_id == book.connection_id, begins))
 
     def record(
         self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
@@ -365,6 +395,24 @@ class SqlStore:
         with self.writing() as sql:
             changed(sql, "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ?", stream)
 
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        q = tables.QUARANTINE.c
+        shown = (q.quarantine_id, q.tenant_id, q.connection_id, q.dataset, q.run_id, q.at, q.reason, q.kind)
+        statement = select(*shown).order_by(q.at.desc(), q.quarantine_id)
+        if connection is not None:
+            statement = statement.where(q.connection_id == connection)
+        with self.reading() as sql:
+            return [
+                Kept(qid, tenant, owner, dataset, run_id, from_micros(at), reason, kind)
+                for qid, tenant, owner, dataset, run_id, at, reason, kind in sql.execute(statement)
+            ]
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        q = tables.QUARANTINE.c
+        with self.reading() as sql:
+            body: bytes | None = sql.scalar(select(q.body).where(q.quarantine_id == quarantine_id))
+            return body
+
     def instruments_held(self, tenant: str) -> list[str]:
         parts = [
             select(table.c.instrument).where(table.c.tenant_id == tenant, table.c.instrument.is_not(None))
@@ -391,31 +439,33 @@ class SqlStore:
             aliases.setdefault(kind, {})[vendor_id] = ours
         return aliases
 
-    def renamed(self, connection_id: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        wanted = (tables.ALIASES.c.connection_id == connection_id, tables.ALIASES.c.kind == kind)
-        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
-
-    def names(self, tenant: str, kind: str, ids: Sequence[str]) -> list[tuple[Alias, datetime]]:
-        return self._names(
-            tables.ALIASES.c.id, ids, tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind
-        )
-
-    def known_by(self, tenant: str, kind: str, vendor_ids: Sequence[str]) -> dict[str, str]:
-        wanted = (tables.ALIASES.c.tenant_id == tenant, tables.ALIASES.c.kind == kind)
-        return {alias.vendor_id: alias.id for alias, _ in self._names(tables.ALIASES.c.vendor_id, vendor_ids, *wanted)}
-
-    def _names(self, column: Any, values: Sequence[str], *wanted: Any) -> list[tuple[Alias, datetime]]:
-        """Names whose `column` is one of the values, oldest first."""
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
         a = tables.ALIASES.c
+        column, values = (a.vendor_id, vendor_ids) if vendor_ids is not None else (a.id, ids or ())
+        query = select(a.kind, a.vendor_id, a.id, a.reason, a.tenant_id, a.connection_id, a.valid_from)
+        query = query.where(a.kind == kind)
+        for owner, value in ((a.tenant_id, tenant), (a.connection_id, connection)):
+            query = query if value is None else query.where(owner == value)
         found: list[Any] = []
         with self.reading() as sql:
             for start in range(0, len(values), KEYS_PER_SELECT):
-                part = column.in_(values[start : start + KEYS_PER_SELECT])
-                found += sql.execute(
-                    select(a.kind, a.vendor_id, a.id, a.reason, a.valid_from).where(*wanted, part)
-                ).all()
+                found += sql.execute(query.where(column.in_(values[start : start + KEYS_PER_SELECT]))).all()
         found.sort(key=lambda row: (row.valid_from, row.vendor_id))
-        return [(Alias(*row[:4]), from_micros(row.valid_from)) for row in found]
+        return [
+            Learned(Alias(*row[:4]), row.tenant_id, row.connection_id, from_micros(row.valid_from)) for row in found
+        ]
+
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        name = schema.dataset_name()
+        parts = [
+            select(*(table.c[column] for column in columns)).where(*(table.c[k] == v for k, v in where.items()))
+            for table in (tables.TABLES[name], tables.HISTORY[name])
+        ]
+        with self.reading() as sql:
+            return sorted(tuple(row) for row in sql.execute(union(*parts)))
 
     def idle_connections(self, tenant: str) -> list[str]:
         with self.reading() as sql:
