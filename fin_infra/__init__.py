@@ -15,11 +15,13 @@ _HOME = {
     "Connection": "fin_infra.connections",
     "Settings": "fin_infra.settings",
     "SyncReport": "fin_infra.engine",
+    "WebhookReceipt": "fin_infra.webhooks",
     "connect": "fin_infra.connections",
     "disconnect": "fin_infra.connections",
     "get_calendar": "fin_infra.calendars",
     "open_store": "fin_infra.store",
     "read": "fin_infra.reader",
+    "receive_webhook": "fin_infra.runtime",
     "resolve": "fin_infra.providers",
     "sync": "fin_infra.runtime",
 }
@@ -35,9 +37,11 @@ if TYPE_CHECKING:
     from fin_infra.engine import SyncReport as SyncReport
     from fin_infra.providers import resolve as resolve
     from fin_infra.reader import read as read
+    from fin_infra.runtime import receive_webhook as receive_webhook
     from fin_infra.runtime import sync as sync
     from fin_infra.settings import Settings as Settings
     from fin_infra.store import open_store as open_store
+    from fin_infra.webhooks import WebhookReceipt as WebhookReceipt
 
 
 def __getattr__(name: str) -> Any:

@@ -45,6 +45,7 @@ CODES: dict[str, Code] = {
     "usage": Code("refuse", "the command, an argument or a setting is wrong"),
     "store_foreign": Code("refuse", "the database file is not ours, or was made by a newer fin_infra"),
     "secret_unreadable": Code("refuse", "a stored secret cannot be decrypted with the keys at hand"),
+    "webhook_refused": Code("refuse", "a webhook whose origin is not proven: signature, age or key is wrong"),
 }
 
 
@@ -153,11 +154,18 @@ class UsageError(FinInfraError):
     default_code = "usage"
 
 
+class WebhookRefused(UsageError):
+    """A webhook that is not proven to be the vendor's, and was not used: answer 401, and a real one comes again."""
+
+    default_code = "webhook_refused"
+
+
 _CLASS_OF_CODE: dict[str, type[FinInfraError]] = {
     "contract_broken": WireError,
     "row_invalid": FrameError,
     "stale_cursor": StaleCursor,
     "store_unavailable": StoreError,
+    "webhook_refused": WebhookRefused,
 }
 _CLASS_OF_OUTCOME: dict[str, type[FinInfraError]] = {
     "retry": TransientError,

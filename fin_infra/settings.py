@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -18,6 +19,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fin_infra.errors import UsageError
 
 DEFAULT_STORE_URL = "sqlite:///var/fin.db"
+FRESH_HOURS = {
+    "accounts": 36, "balances": 36, "transactions": 36, "holdings": 36, "activities": 48, "instruments": 360,
+    "prices": 12,
+}  # fmt: skip
+"""How old data may be, in hours; of prices, counted from the close of the newest session."""
 
 
 class VendorSettings:
@@ -82,6 +88,10 @@ class Settings(BaseSettings):
     price_providers: str = Field(
         "", description="whose prices read() prefers, best first: alpaca,alphavantage; default: the registry's order"
     )
+    fresh_within: str = Field(
+        "", description="how old data may be before it counts as stale: transactions=24h,prices=6h; default: "
+        + ",".join(f"{name}={hours}h" for name, hours in FRESH_HOURS.items()),
+    )  # fmt: skip
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
     @classmethod
@@ -108,6 +118,20 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[a-z0-9.]+:\S+", key):
                 raise UsageError(f"FIN_INFRA_WATCHLIST: {key!r} is no instrument; write namespace:symbol, like us:SPY")
         return keys
+
+    @property
+    def objectives(self) -> dict[str, timedelta]:
+        """How old data may be, by dataset. Raises `UsageError` for what is no dataset or no duration."""
+        chosen = {name: timedelta(hours=hours) for name, hours in FRESH_HOURS.items()}
+        for part in filter(None, (part.strip() for part in self.fresh_within.split(","))):
+            name, _, length = (piece.strip() for piece in part.partition("="))
+            if name not in FRESH_HOURS:
+                raise UsageError(f"FIN_INFRA_FRESH_WITHIN: no dataset {name!r}; there are: {', '.join(FRESH_HOURS)}")
+            if not re.fullmatch(r"([0-9]{1,4}[hmd])+", length):
+                raise UsageError(f"FIN_INFRA_FRESH_WITHIN: {part!r} is no dataset and duration; write {name}=36h")
+            units = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+            chosen[name] = sum((int(n) * units[unit] for n, unit in re.findall(r"(\d+)([hmd])", length)), timedelta())
+        return chosen
 
     @property
     def preferred_prices(self) -> list[str]:

@@ -15,6 +15,7 @@ from fin_infra.cli import (
     init,
     jobs,
     providers,
+    quarantine,
     read,
     replay,
     runs,
@@ -43,6 +44,7 @@ app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
 app.command("doctor")(doctor.doctor)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -66,10 +66,14 @@ def count(description: str, *, null: str | None = None) -> dy.Int64:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that breaks its schema: what was wrong, and the row as text (evidence; it may hold personal data)."""
+    """A row that breaks its schema: what was wrong, and the row as text (evidence; it may hold personal data).
+
+    `constants`: what all rows of its answer share. With them the row can be built again.
+    """
 
     reason: str
     row: dict[str, str | None]
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,10 +134,12 @@ class Dataset(dy.Schema):
         )
         if _sound(clean, frame, shape):
             return Built(frame)
-        return cls._sorted_out(raw, clean, frame)
+        return cls._sorted_out(raw, clean, frame, constants)
 
     @classmethod
-    def _sorted_out(cls, raw: pl.DataFrame, clean: pl.DataFrame, frame: pl.DataFrame) -> Built:
+    def _sorted_out(
+        cls, raw: pl.DataFrame, clean: pl.DataFrame, frame: pl.DataFrame, constants: Mapping[str, Any]
+    ) -> Built:
         """The rows that hold, each of the others with its reason, and of twins the last."""
         frame, unfit = _fitted(clean, frame)
         reasons: dict[int, list[str]] = {}
@@ -149,7 +155,7 @@ class Dataset(dy.Schema):
             for index, reason in _broken_rules(failure, good, cls.key()):
                 reasons.setdefault(index, []).append(reason)
         rejects = tuple(
-            Reject("; ".join(reasons[index]), dict(raw.row(index, named=True))) for index in sorted(reasons)
+            Reject("; ".join(reasons[index]), dict(raw.row(index, named=True)), constants) for index in sorted(reasons)
         )
         return Built(accepted.select(list(cls.dtypes())), rejects, differing)
 

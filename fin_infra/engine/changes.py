@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -12,26 +11,24 @@ from typing import Any
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
-from fin_infra.datasets.base import Built, Dataset, Reject
+from fin_infra.datasets.base import Built, Dataset
 from fin_infra.datasets.holdings import Holdings
+from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.delta import delta
+from fin_infra.engine.linking import continued_list, learn_names
+from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, value_of
+from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
-from fin_infra.engine.staging import Restored
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
 from fin_infra.store import Change, Query, Store
 
-Place = dict[str, Any]
-"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids; or
-`instruments`, each with its spot, see `series`."""
-
 ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
-WINDOWED = {"transactions": ("transaction_id", "booked_on"), "activities": ("activity_id", "recorded_at")}
-"""Datasets that are read by windows: the column of a row's id, and the one that the vendor cuts a window by."""
 
 
 def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
@@ -77,13 +74,18 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
         for part, pages in run.pages.items():
             if part[0] != feed.schema.dataset_name() or part not in run.complete:
                 continue
-            built = _built(run, ask, part[0], part[1], pages)
+            if run.source.kind == "cursor" and feed.removed is not None:
+                changes.setdefault(feed.schema, []).append(delta(run, feed, pages, ask, place, store))
+                continue
+            built = _built(run, ask, part[0], part[1], pages, store)
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
+                if feed.schema is Accounts:
+                    learn_names(run, feed, pages)
                 if feed.schema is Accounts and (emptied := _emptied(run, change.rows, store)):
                     changes.setdefault(Holdings, []).append(Change(Holdings, Holdings.empty(), emptied))
     if run.source.kind == "series":
@@ -124,12 +126,12 @@ def _later(day: date, by: timedelta) -> date:
     return date.fromordinal(min(date.max.toordinal(), day.toordinal() + by.days))
 
 
-def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Page]) -> Built | None:
+def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Page], store: Store) -> Built | None:
     """Rows of one account's pages, under our ids. A page of the wrong shape fails its account alone."""
     feed = run.source.feed(dataset)
     account = run.accounts.get(subject) if subject else None
     try:
-        built = feed.frames([_value(feed.parse, page) for page in pages], ask, account)
+        built = feed.frames([value_of(feed.parse, page) for page in pages], ask, account)
     except Exception as error:
         if subject is None or isinstance(error, StoreError):
             raise
@@ -137,29 +139,12 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
         run.account_failed(dataset, subject, known or FrameError(f"rows that cannot be built: {where(error)}"))
         run.complete.discard((dataset, subject))
         return None
-    _set_aside(run, feed.schema, built.rejects)
+    set_aside(run, feed.schema, built.rejects)
     for twin in built.differing:
         run.doubts.append((dataset, Doubt("differing_twins", twin[-1], "came twice with different contents")))
-    return replace(built, good=_renamed(built.good, run))
-
-
-def _set_aside(run: Run, schema: type[Dataset], rejects: Sequence[Reject]) -> None:
-    """Rows that cannot be used: a finding each, and the evidence."""
-    name = schema.dataset_name()
-    for reject in rejects:
-        run.rejects += 1
-        told = [reject.row.get(column) for column in schema.key() if column not in ("tenant_id", "account_id")]
-        row_id = " ".join(part.strip() for part in told or [reject.row.get("account_id")] if part and part.strip())
-        run.doubts.append((name, Doubt("row_invalid", row_id or "a row without an id", f"not kept: {reject.reason}")))
-        run.evidence.append((name, reject.reason, json.dumps(reject.row).encode()))
-
-
-def _renamed(frame: pl.DataFrame, run: Run) -> pl.DataFrame:
-    """Vendor ids that changed since first sight become ours."""
-    for column, kind in (("account_id", "account"), ("transaction_id", "transaction")):
-        if (aliases := run.aliases.get(kind)) and column in frame.columns:
-            frame = frame.with_columns(pl.col(column).replace(aliases))
-    return frame
+    if feed.schema is Accounts:  # see `linking`: a list is looked at as a whole
+        return built
+    return replace(built, good=renamed(built.good, run, store))
 
 
 def _change(
@@ -169,6 +154,8 @@ def _change(
         return _window(run, schema, run.accounts[subject], built, ask, place, store)
     if schema is Accounts:
         return _accounts(run, built, place, store)
+    if schema is Instruments:
+        return Change(schema, _described(built.good, store))
     return _snapshot(run, schema, run.accounts.get(subject) if subject else None, built, place, store)
 
 
@@ -184,17 +171,18 @@ def _window(
     if since is not None:
         mine[cut] = (">= or null", since if name == "transactions" else datetime.combine(since, time(), UTC))
     spot = place["accounts"].get(account.vendor_id, {})
-    if undisturbed(_glance(schema, mine, store), set(built.good[row_id])):
+    untied = name != "transactions" or built.good["pending_transaction_id"].null_count() == built.good.height
+    if untied and undisturbed(_glance(schema, mine, store), set(built.good[row_id])):
         held, done = None, Reconciled(_as_transactions(built.good, name))
     else:
         held = _as_transactions(store.rows(schema, mine), name)
-        ids = [(reject.row.get(row_id) or "").strip() for reject in built.rejects]
+        ids = ids_of(built.rejects, row_id, run, store)
         done = reconcile(
             held, _as_transactions(built.good, name), account=account.account_id,
             keep=frozenset(ids) if all(ids) else None, suspect=frozenset(spot.get("suspect", ())),
             judged_from=since and _later(since, run.source.margin),
         )  # fmt: skip
-    run.doubts += [(name, doubt) for doubt in done.doubts]
+    note(run, name, done)
     place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
@@ -203,6 +191,21 @@ def _window(
     if name != "transactions":
         rows = rows.rename({"transaction_id": row_id}, strict=False).select(list(schema.dtypes()))
     return Change(schema, rows, [(tenant, account.account_id, gone) for gone in done.removed])
+
+
+def _described(came: pl.DataFrame, store: Store) -> pl.DataFrame:
+    """What an instrument is, is told by who told it first; another vendor fills in what is not known yet."""
+    held = store.held(Instruments, [(name,) for name in came["instrument"]])
+    known = came.join(held, on="instrument", how="inner", suffix="_held", maintain_order="left")
+    others = known.filter(pl.col("provider") != pl.col("provider_held"))
+    if others.is_empty():
+        return came
+    columns = [name for name in came.columns if name not in ("instrument", "fetched_at", "run_id")]
+    filled = others.select(
+        "instrument", *(pl.coalesce(f"{name}_held", name).alias(name) for name in columns), "fetched_at", "run_id"
+    ).select(came.columns)
+    rest = came.filter(~pl.col("instrument").is_in(others["instrument"].to_list()))
+    return pl.concat([rest, filled])
 
 
 def _glance(schema: type[Dataset], where: Mapping[str, Any], store: Store) -> list[tuple[Any, ...]]:
@@ -234,8 +237,10 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
     days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
+    oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
     spot = {
-        "newest": _iso(newest), "oldest_pending": _iso(pending.min()), "undated_pending": pending.null_count() > 0,
+        "newest": _iso(newest), "oldest_pending": min(oldest, default=None),
+        "undated_pending": pending.null_count() > 0 or (not settled and before.get("undated_pending", False)),
         "suspect": sorted(done.suspect),
     }  # fmt: skip
     return {name: value for name, value in spot.items() if value}
@@ -251,8 +256,10 @@ def _pending(rows: pl.DataFrame) -> pl.Series:
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     """The whole set: one no longer listed is closed, not deleted; a much shorter list closes nothing at first."""
     before, place["suspect"] = place.get("suspect"), None
+    built = replace(built, good=continued_list(run, built.good, store))
     mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
     rejected = [(reject.row.get("account_id") or "").strip() for reject in built.rejects]
+    rejected = [run.aliases.get("account", {}).get(vendor_id, vendor_id) for vendor_id in rejected]
     listed = [*built.good["account_id"].to_list(), *rejected]
     known = store.values(Accounts, ("account_id", "status"), mine)
     if all(account_id in listed for account_id, status in known if status == "open"):
@@ -321,7 +328,7 @@ def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: 
     names = [want.instrument for want in wants]
     held = _bars(run, names, min(want.first for want in wants), store)
     done = judge(built, wants, held, spots, series, run.started_at)
-    _set_aside(run, Prices, done.strays)
+    set_aside(run, Prices, done.strays)
     run.doubts += [(Prices.dataset_name(), doubt) for doubt in done.doubts]
     run.redo |= done.redo
     for name, newest in done.rows.group_by("instrument").agg(pl.col("session").max()).iter_rows():
@@ -352,13 +359,6 @@ def _unpriced(run: Run, store: Store) -> list[str]:
         name for part in store.read(Prices, Query(instruments=names), ["instrument"]) for name in part.to_series()
     }
     return [name for name in names if name not in priced]
-
-
-def _value(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:
-    if isinstance(page.value, Restored):
-        return page.value
-    assert page.reply is not None, "a page without an answer is an account's error and never comes here"
-    return (parse(page.reply.body) if page.value is None else page.value), page.reply.at
 
 
 def _day(value: str | None) -> date | None:

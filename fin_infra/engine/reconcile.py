@@ -6,13 +6,15 @@ is suddenly empty or much shorter removes nothing until a second read says the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from datetime import date
 
 import polars as pl
 
-SETTLES_WITHIN = timedelta(days=8)
+from fin_infra.engine.identity import Found, match_pending, reissued, under_first_ids
+
+SETTLED_WHY = "same amount and currency, posted within 8 days, and no other fits"
 SHRINK_SHARE = 0.2
 SHRINK_ROWS = 2
 
@@ -28,12 +30,18 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """`rows` to upsert, `removed` transaction ids, `suspect`: ids that a second read must miss too."""
+    """`rows` to upsert, `removed` transaction ids, `suspect`: ids that a second read must miss too.
+
+    `reissued`: {vendor's new id: the id at first sight, and why}; `settled`: {pending id: the posted id that supersedes
+    it, and why}, of those that the vendor did not link itself.
+    """
 
     rows: pl.DataFrame
     removed: Sequence[str] = ()
     doubts: Sequence[Doubt] = ()
     suspect: frozenset[str] = frozenset()
+    reissued: Mapping[str, Found] = field(default_factory=dict)
+    settled: Mapping[str, Found] = field(default_factory=dict)
 
 
 def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: frozenset[str] | None,
@@ -45,38 +53,67 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
     rows dated from here on are taken for gone, so that one whose date moved over the window's edge is not; None in a
     full read, where rows older than the answer's oldest have aged out of the vendor's history and stay.
     """
-    answer = _inherit(held, answer)
-    here = list(set(answer["transaction_id"]) | (keep or set()))
+    answer = _without_superseded(_inherit(held, answer))
+    if keep is None:
+        return Reconciled(answer)
+    here = list(set(answer["transaction_id"]) | keep)
     vanished = held.filter(~pl.col("transaction_id").is_in(here) & (pl.col("status") != "expired"))
+    new = answer.filter(~pl.col("transaction_id").is_in(held["transaction_id"].to_list()))
+    again = reissued(vanished, new)
+    vanished = _but(vanished, {known.ours for known in again.values()})
     first = judged_from or answer["booked_on"].min()
     if first is not None:
         vanished = vanished.filter((pl.col("booked_on") >= first) | (pl.col("status") == "pending"))
-    if keep is None or vanished.is_empty():
-        return Reconciled(answer)
     live = held.filter(pl.col("status") != "expired").height
-    doubts: list[Doubt] = []
     posted_gone = vanished.filter(pl.col("status") != "pending")
+    doubts: list[Doubt] = []
+    unconfirmed: list[str] = []
     if posted_gone.height > max(SHRINK_ROWS, SHRINK_SHARE * live) or (answer.is_empty() and live > 0):
         guarded = vanished if answer.is_empty() else posted_gone
         # a read in which some came back confirms nothing of the others
         confirmed = suspect if suspect <= set(vanished["transaction_id"]) else frozenset()
         unconfirmed = guarded.filter(~pl.col("transaction_id").is_in(list(confirmed)))["transaction_id"].to_list()
-        if unconfirmed:
-            doubts.append(
-                Doubt(
-                    "shrink_guard", account,
-                    f"{len(unconfirmed)} of {live} rows of the window are missing in the answer; they are not removed "
-                    "until a second read misses them too",
-                )
-            )  # fmt: skip
-        suspect = frozenset(unconfirmed)
-        vanished = vanished.filter(~pl.col("transaction_id").is_in(unconfirmed))
-        posted_gone = vanished.filter(pl.col("status") != "pending")
-    else:
-        suspect = frozenset()
+    if unconfirmed:
+        doubts.append(
+            Doubt(
+                "shrink_guard", account,
+                f"{len(unconfirmed)} of {live} rows of the window are missing in the answer; they are not removed "
+                "until a second read misses them too",
+            )
+        )  # fmt: skip
+    done = _settled(held, answer, _but(vanished, unconfirmed), new, again)
+    return replace(done, doubts=[*doubts, *done.doubts], suspect=frozenset(unconfirmed))
+
+
+def reconcile_delta(held: pl.DataFrame, answer: pl.DataFrame, removed: Set[str]) -> Reconciled:
+    """One account's part of a cursor stream: rows that are new or changed, and the ids that the vendor takes back.
+
+    `held`: rows in the store that have one of these ids, and those whose place a new row may take: pending, expired.
+    What the vendor takes back in so many words leaves, however much it is; what it does not mention stays.
+    """
+    answer = _without_superseded(_inherit(held, answer))
+    gone = removed - set(answer["transaction_id"])
+    vanished = held.filter(pl.col("transaction_id").is_in(list(gone)) & (pl.col("status") != "expired"))
     new = answer.filter(~pl.col("transaction_id").is_in(held["transaction_id"].to_list()))
-    pending = vanished.filter(pl.col("status") == "pending")
-    matches, unsure_posted, unsure_pending = match_pending(pending, new)
+    again = reissued(_but(vanished, _linked(answer)), new)
+    return _settled(held, answer, _but(vanished, {known.ours for known in again.values()}), new, again)
+
+
+def _settled(
+    held: pl.DataFrame, answer: pl.DataFrame, vanished: pl.DataFrame, new: pl.DataFrame, again: Mapping[str, Found]
+) -> Reconciled:
+    """What becomes of the vanished: a pending row is superseded, or expires; a posted one is removed.
+
+    One that expired earlier still waits for its posting, which may come with a later answer.
+    """
+    linked = _linked(answer)
+    waits = pl.col("status").is_in(["pending", "expired"])
+    by_link = held.filter(waits & pl.col("transaction_id").is_in(list(linked)))["transaction_id"].to_list()
+    pending = _but(vanished.filter(pl.col("status") == "pending"), by_link)
+    came = set(answer["transaction_id"])
+    waiting = _but(held.filter(pl.col("status") == "expired"), {*by_link, *came})
+    free = new.filter(~pl.col("transaction_id").is_in(list(again)) & pl.col("pending_transaction_id").is_null())
+    matches, unsure_posted, unsure_pending = match_pending(pl.concat([pending, waiting]), free)
     supersedes = pl.col("transaction_id").replace_strict(matches, default=None, return_dtype=pl.String)
     rows = answer.with_columns(
         pending_transaction_id=pl.coalesce(supersedes, "pending_transaction_id"),
@@ -84,52 +121,51 @@ def reconcile(held: pl.DataFrame, answer: pl.DataFrame, *, account: str, keep: f
         .then(pl.lit("review").cast(answer.schema["status"]))
         .otherwise("status"),
     )
-    settled = set(matches.values())
-    expired = pending.filter(~pl.col("transaction_id").is_in(list(settled))).with_columns(
-        status=pl.lit("expired").cast(pending.schema["status"])
-    )
-    doubts += [
+    expired = _but(pending, matches.values()).with_columns(status=pl.lit("expired").cast(pending.schema["status"]))
+    doubts = [
         Doubt(
             "ambiguous_match", posted,
             f"it may be the posting of any of {', '.join(sorted(unsure_pending))}; no guess was made",
         )
         for posted in sorted(unsure_posted)
     ]  # fmt: skip
-    removed = [*posted_gone["transaction_id"].to_list(), *sorted(settled)]
-    return Reconciled(pl.concat([rows, expired.select(rows.columns)]), removed, doubts, suspect)
+    posted_gone = vanished.filter(pl.col("status") != "pending")["transaction_id"]
+    return Reconciled(
+        pl.concat([under_first_ids(rows, again), expired.select(rows.columns)]),
+        [*posted_gone.to_list(), *sorted({*matches.values(), *by_link})], doubts, reissued=again,
+        settled={gone: Found(posted, SETTLED_WHY) for posted, gone in matches.items()},
+    )  # fmt: skip
+
+
+def _but(rows: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
+    return rows.filter(~pl.col("transaction_id").is_in(list(ids)))
+
+
+def _linked(answer: pl.DataFrame) -> set[str]:
+    """Ids of the pending rows that rows of the answer say they are the posting of."""
+    return set(answer["pending_transaction_id"].drop_nulls())
+
+
+def _without_superseded(answer: pl.DataFrame) -> pl.DataFrame:
+    """A posted row supersedes its pending one in whatever order the two come."""
+    linked = _linked(answer)
+    if not linked:
+        return answer
+    return answer.filter(~(pl.col("transaction_id").is_in(list(linked)) & (pl.col("status") == "pending")))
 
 
 def undisturbed(held: Iterable[tuple[str, str, str | None]], came: Set[str]) -> bool:
-    """Whether `reconcile` would give back the answer as it is: nothing vanished, and of the rows that came again
-    there is nothing that we know better. Most answers are like that.
+    """Whether `reconcile` would give back the answer as it is: nothing vanished, nothing new may be what an expired
+    row waits for, and of the rows that came again there is nothing that we know better. Most answers are like that.
 
     `held`: id, status and `pending_transaction_id` of the rows in the window; `came`: ids of the answer.
     """
+    rows = list(held)
+    all_known = len(came) <= len(rows) and came <= {row_id for row_id, _, _ in rows}
     return all(
-        status != "review" and supersedes is None if row_id in came else status == "expired"
-        for row_id, status, supersedes in held
+        status != "review" and supersedes is None if row_id in came else status == "expired" and all_known
+        for row_id, status, supersedes in rows
     )
-
-
-def match_pending(pending: pl.DataFrame, posted: pl.DataFrame) -> tuple[dict[str, str], set[str], set[str]]:
-    """Vanished pending rows and newly come posted rows: {posted: pending} where exactly one fits the other.
-
-    A fit: same amount and currency, posted 0 to 8 days after. Also the posted and the pending ids that fit in more
-    than one way.
-    """
-    posted = posted.filter(pl.col("status") == "posted")
-    if pending.is_empty() or posted.is_empty():
-        return {}, set(), set()
-    columns = ["transaction_id", "amount", "currency", "booked_on"]
-    pairs = (
-        posted.select(columns)
-        .join(pending.select(columns), on=["amount", "currency"], suffix="_pending", nulls_equal=True)
-        .filter((pl.col("booked_on") - pl.col("booked_on_pending")).is_between(timedelta(0), SETTLES_WITHIN))
-        .select("transaction_id", "transaction_id_pending")
-    )
-    sure = pairs.filter(pl.col("transaction_id").is_unique() & pl.col("transaction_id_pending").is_unique())
-    unsure = pairs.filter(~(pl.col("transaction_id").is_unique() & pl.col("transaction_id_pending").is_unique()))
-    return dict(sure.rows()), set(unsure["transaction_id"]), set(unsure["transaction_id_pending"])
 
 
 def _inherit(held: pl.DataFrame, answer: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from fin_infra.datasets.base import Built
+import polars as pl
+
+from fin_infra.datasets.base import Built, Reject
 from fin_infra.engine.series import judged_alone
 from fin_infra.errors import UsageError
 from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source
@@ -55,11 +57,28 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
             raise error
         pages.append((feed.parse(reply.body), at))
     ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1], any_account="account_id" not in context)
-    built = feed.frames(pages, ask, _account(source, feed, pages, context))
+    account = _account(source, feed, pages, context)
+    built = _folded(feed, pages, ask, account) if source.kind == "cursor" else feed.frames(pages, ask, account)
     if source.series is not None and source.kind == "series":
         built = judged_alone(built, source.series, _day(context, "from"), _day(context, "until"))
     announced = bool(getattr(pages[-1][0], "next_page_token", None))
     return Replayed(built.good, built.rejects, built.differing, announced)
+
+
+def _folded(feed: Feed, pages: Sequence[tuple[Any, datetime]], ask: Ask, account: Account | None) -> Built:
+    """What is left after all pages of a cursor stream: a later version replaces an earlier, a removed row is gone."""
+    row_id = feed.schema.key()[-1]
+    good = feed.schema.empty()
+    rejects: list[Reject] = []
+    differing: list[tuple[str, ...]] = []
+    for page in pages:
+        built = feed.frames([page], ask, account)
+        good = pl.concat([good, built.good]).unique(feed.schema.key(), keep="last", maintain_order=True)
+        if feed.removed is not None:
+            good = good.filter(~pl.col(row_id).is_in(list(feed.removed(page[0]))))
+        rejects += built.rejects
+        differing += built.differing
+    return Built(good, tuple(rejects), tuple(differing))
 
 
 def _day(context: Mapping[str, str], key: str) -> date | None:
@@ -76,6 +95,10 @@ def _account(
     if feed.schema.dataset_name() == "accounts" or "account_id" not in feed.schema.dtypes():
         return None
     kind = context.get("account_kind", source.account_kind)
+    if feed.tells_accounts:
+        if "account_id" not in context:
+            return None
+        kind = kind or "other"
     if kind is None:
         raise UsageError("the sign of amounts depends on the account: --context account_kind=depository or credit")
     account_id = context.get("account_id") or _named_account(pages) or "account"

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fin_infra.connections import Connection
+from fin_infra.engine.identity import Found
+from fin_infra.engine.quarantine import Evidence
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.report import SyncReport
 from fin_infra.errors import DefectError, FinInfraError
 from fin_infra.outcomes import OK, Outcome, decide, worst
 from fin_infra.providers.base import Account, Page, Source
-from fin_infra.store import Counts, StagedPage, Stream
+from fin_infra.store import Alias, Change, Counts, StagedPage, Stream
 
+HISTORY_AGAIN = 900.0  # seconds until a history that is not whole yet is asked for again, should no webhook come
 Part = tuple[str, str | None]
 """One part of an answer: the dataset, and the account (the vendor's id) it is about, if it is about one."""
 
@@ -37,7 +40,9 @@ class Run:
     failed: dict[str, FinInfraError] = field(default_factory=dict)  # accounts that failed alone
     stopped: FinInfraError | None = None  # what ended the asking before its end
     doubts: list[tuple[str, Doubt]] = field(default_factory=list)
-    evidence: list[tuple[str, str, bytes]] = field(default_factory=list)  # dataset, reason, body
+    evidence: list[Evidence] = field(default_factory=list)
+    changes: Sequence[Change] = ()  # what is committed
+    as_of: dict[Part, datetime] = field(default_factory=dict)  # the vendor's own time of the data; the oldest it said
     newest: dict[str, str] = field(default_factory=dict)
     rejects: int = 0
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
@@ -46,6 +51,25 @@ class Run:
     answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
+    whole: bool = True  # of a cursor stream: read from its very beginning, so what is not in it is gone
+    history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
+    named: list[Alias] = field(default_factory=list)  # names that this run learned
+
+    def begin_anew(self) -> None:
+        """Forgets all that was read: it does not fit together."""
+        self.stopped = None
+        for read in (self.pages, self.complete, self.unstaged, self.failed, self.doubts, self.evidence, self.answered):
+            read.clear()
+
+    def learn(self, kind: str, names: Mapping[str, Found]) -> None:
+        """The vendor's new ids of what we know, to be committed with the rows."""
+        self.named += [Alias(kind, vendor_id, known.ours, known.why) for vendor_id, known in names.items()]
+
+    def dated(self, page: Page) -> None:
+        """Remembers what the vendor says of how old its data is; of several times the oldest, to promise nothing."""
+        if page.as_of is not None:
+            part = (page.dataset, page.subject)
+            self.as_of[part] = min(page.as_of, self.as_of.get(part, page.as_of))
 
     def instrument_failed(self, dataset: str, instrument: str, error: FinInfraError) -> None:
         """This instrument alone. One that the vendor no longer lists is not described, which is no failure."""
@@ -64,8 +88,9 @@ class Run:
     def defect(self, dataset: str, subject: str, error: DefectError) -> None:
         """Ours or the vendor's: a finding, and the evidence."""
         kind = "contract_broken" if error.code == "contract_broken" else "defect"
-        self.doubts.append((dataset, Doubt(kind, subject, error.message)))
-        self.evidence.append((dataset, error.message, error.evidence))
+        doubt = Doubt(kind, subject, error.message)
+        self.doubts.append((dataset, doubt))
+        self.evidence.append(Evidence(dataset, error.message, error.evidence, doubt))
 
     @property
     def size(self) -> int:
@@ -82,6 +107,8 @@ class Run:
         errors = [*self.failed.values(), *([self.stopped] if self.stopped else [])]
         if errors:
             return worst([decide(error) for error in errors])
+        if self.history is False:
+            return Outcome("later", HISTORY_AGAIN, "not_ready", "the vendor is still fetching older history")
         return Outcome("partial") if self.rejects or self.guarded else OK
 
     def recorded(self, outcome: Outcome) -> str:

@@ -14,15 +14,17 @@ from fin_infra.store import Cursor, StagedPage, Store
 
 STAGED_FOR = timedelta(hours=6)  # a page older than this is asked for again rather than trusted
 STAGE_EVERY = timedelta(seconds=2)
+WHOLE = ""
+"""Stands for the subject of a cursor stream's pages, which are about the whole connection."""
 
 
 def stage(run: Run, page: Page) -> None:
     """A page that is not the last waits to be written: see `due`."""
-    if page.account is None or page.reply is None or page.position is None:
+    of_all = page.account is None and run.source.kind == "cursor"
+    if page.reply is None or page.position is None or not (page.account or of_all):
         return
-    n = len(run.pages[page.dataset, page.account.vendor_id])
-    reply = page.reply
-    run.unstaged.append(StagedPage(page.account.vendor_id, n, page.position, reply.status, reply.body, reply.at))
+    n, reply = len(run.pages[page.dataset, page.subject]), page.reply
+    run.unstaged.append(StagedPage(page.subject or WHOLE, n, page.position, reply.status, reply.body, reply.at))
 
 
 def due(run: Run, now: datetime) -> bool:
@@ -44,13 +46,14 @@ def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str
     resume: dict[str, str] = {}
     lead = run.source.lead
     for staged in kept:
-        account = run.accounts.get(staged.subject)
-        pages = run.pages.get((lead, staged.subject), [])
-        if account is None or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:
+        account, subject = run.accounts.get(staged.subject), staged.subject or None
+        pages = run.pages.get((lead, subject), [])
+        unknown = account is None and subject is not None
+        if unknown or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:
             continue
         value = run.source.feed(lead).parse(vault.unseal(staged.body))
         page = Page(lead, account=account, position=staged.position, value=Restored(value, staged.staged_at))
-        run.pages.setdefault((lead, staged.subject), []).append(page)
+        run.pages.setdefault((lead, subject), []).append(page)
         resume[staged.subject] = staged.position
     return resume
 

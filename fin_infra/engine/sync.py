@@ -7,11 +7,13 @@ cancellation. An account that fails alone stops nobody else.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import secrets as entropy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,7 +22,10 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
-from fin_infra.engine.changes import Place, changes_of, since_of, wanted
+from fin_infra.engine.changes import changes_of, since_of, wanted
+from fin_infra.engine.delta import begin_of
+from fin_infra.engine.parts import Place
+from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
@@ -34,6 +39,7 @@ log = logging.getLogger("fin_infra.engine")
 
 T = TypeVar("T")
 IN_PLACE = 512 * 1024  # bytes of answers whose frames and commit do not hold up the other jobs noticeably
+RESTARTS = 3  # so often pages that changed under us are read again from where they began, then from the very beginning
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -58,8 +64,10 @@ class Engine:
     def __init__(
         self, store: Store, connections: Connections, transports: Transports, *, now: Now, offload: Offload[Any],
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None, listed: Sequence[str] = (),
+        fresh_within: Mapping[str, timedelta] | None = None,
     ) -> None:  # fmt: skip
         self._listed = listed
+        self._fresh_within = fresh_within or {}
         self._store = store
         self._connections = connections
         self._transports = transports
@@ -111,7 +119,7 @@ class Engine:
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
             with self._store.reading():
-                secrets, opening = self._connections.secrets(connection), self._open(run)
+                secrets, opening = self._connections.secrets(connection), self._open(run, provider)
             http = self._transports(provider, connection, secrets, run.lane)
             return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
@@ -120,11 +128,11 @@ class Engine:
             log.error("%s failed with an unmapped %s", run.stream, where(error))
             return await self._failed(run, error, http.calls if http else 0, dry_run)
 
-    def _open(self, run: Run) -> Opening:
+    def _open(self, run: Run, provider: Provider) -> Opening:
         """What a run begins with, of one moment."""
-        run.aliases = self._store.aliases(run.connection.connection_id)
         cursor = self._store.cursor(run.stream, run.connection.generation)
-        accounts = self._open_accounts(run) if run.source.needs_accounts else ()
+        run.aliases = self._store.aliases(run.connection.connection_id)
+        accounts = self._open_accounts(run) if run.source.needs_accounts and self._accounts_known(run, provider) else ()
         return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
 
     async def _attempt(
@@ -135,6 +143,7 @@ class Engine:
         if run.source.needs_accounts and not accounts:
             if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
+            run.aliases = self._store.aliases(run.connection.connection_id)
             accounts = self._open_accounts(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
@@ -145,7 +154,7 @@ class Engine:
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, opening.staged, self._connections.vault), wants,
+            staging.restore(run, opening.staged, self._connections.vault), wants, begin_of(run.source, place),
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -156,17 +165,17 @@ class Engine:
         return report
 
     async def _learn_accounts(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
-        """A connection whose accounts were never listed lists them first. The report, if that failed."""
+        """A credential whose accounts were never listed lists them first. The report, if that failed."""
         source = provider.source("accounts")
         if source is None:
             raise UsageError(f"{provider.name} has no accounts, which its {run.stream.dataset} need")
         async with self._turn(Stream(run.connection.connection_id, source.lead)):
-            if self._knows_accounts(run):  # another job just listed them: that was a call to the bank saved
+            if self._accounts_known(run, provider):  # another job just listed them: that was a call to the bank saved
                 return None
             if dry_run:
                 raise UsageError(f"the accounts of {run.connection.connection_id} are not known: sync accounts first")
             report = await self._run(self._new(run.connection, source, run.lane, run.attempt), provider, False)
-        return None if report.outcome in ("ok", "partial") or self._knows_accounts(run) else report
+        return None if report.outcome in ("ok", "partial") or self._accounts_known(run, provider) else report
 
     async def _learn_holdings(self, run: Run, provider: Provider, dry_run: bool) -> SyncReport | None:
         """Whose holdings were never read has no instruments yet: they are read first.
@@ -190,7 +199,32 @@ class Engine:
         return None if known and not refused else report
 
     async def _gather(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
-        """All pages; an error of one account is kept with it, an error of the connection ends the asking."""
+        """All pages; an error of one account is kept with it, an error of the connection ends the asking.
+
+        Pages that changed under us fit together no more: they are dropped and asked for again, a bounded number of
+        times from where the loop began. A cursor stream is then read from its very beginning, as it is at once when
+        the vendor no longer knows the cursor; that pass sees what was deleted too.
+        """
+        asks = itertools.chain([ask], itertools.repeat(replace(ask, resume={}), RESTARTS))
+        if run.source.kind == "cursor":
+            asks = itertools.chain(asks, itertools.repeat(replace(ask, resume={}, cursor=""), RESTARTS))
+        for ask in asks:
+            if run.stopped is not None:
+                if run.stopped.code == "cursor_invalid" and ask.cursor:
+                    continue
+                if not dry_run:
+                    await self._offload(lambda: self._store.unstage(run.stream))
+                run.begin_anew()
+            run.whole = not ask.cursor
+            await self._pages(run, http, ask, cursor, dry_run)
+            if run.stopped is None or not _may_begin_anew(run, run.stopped):
+                break
+        if run.stopped is not None:
+            if isinstance(run.stopped, DefectError):
+                run.defect(run.stream.dataset, str(run.stream), run.stopped)
+            await self._offload(lambda: self._keep(run, cursor))
+
+    async def _pages(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
         aliases = run.aliases.get("account", {})
         try:
             async for page in run.source.fetch(http, ask):
@@ -204,6 +238,7 @@ class Engine:
                     else:
                         run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
+                run.dated(page)
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
@@ -215,9 +250,6 @@ class Engine:
                 self._on_page(run.stream, sum(map(len, run.pages.values())))
         except FinInfraError as error:
             run.stopped = error
-            if isinstance(error, DefectError):
-                run.defect(run.stream.dataset, str(run.stream), error)
-            await self._offload(lambda: self._keep(run, cursor))
 
     def _keep(self, run: Run, cursor: Cursor) -> None:
         staging.keep(run, cursor, self._store, self._connections.vault, self._now())
@@ -226,16 +258,17 @@ class Engine:
         """Frames, reconciliation and the one transaction. In a thread where there is much of it."""
         spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
         place = {**place, "accounts": spots}
-        changes = changes_of(run, ask, place, self._store)
+        changes = run.changes = changes_of(run, ask, place, self._store)
         outcome = run.outcome()
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
             unfinished=[str(vendor_id) for name, vendor_id in run.pages if (name, vendor_id) not in run.complete],
+            aliases=run.named,
         )  # fmt: skip
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
             next=json.dumps(place, sort_keys=True, separators=(",", ":")),
-            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now()),
+            books=lambda applied: books(run, outcome, applied, calls, self._store, self._now(), self._fresh_within),
         )  # fmt: skip
         if not dry_run:
             self._stop_refused(run)
@@ -257,7 +290,7 @@ class Engine:
 
     def _record(self, run: Run, outcome: Outcome, calls: int) -> None:
         self._store.record(
-            books(run, outcome, None, calls, self._store, self._now()), self._sealed(run),
+            books(run, outcome, None, calls, self._store, self._now(), self._fresh_within), self._sealed(run),
             connection_id=run.connection.connection_id, run_id=run.run_id,
         )  # fmt: skip
         self._stop_refused(run)
@@ -269,8 +302,7 @@ class Engine:
             self._connections.refused(run.connection, refused.message)
 
     def _sealed(self, run: Run) -> list[Sealed]:
-        seal = self._connections.vault.seal
-        return [Sealed(dataset, reason, seal(body)) for dataset, reason, body in run.evidence]
+        return sealed(run, self._connections.vault)
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
@@ -293,6 +325,17 @@ class Engine:
             for account_id, kind, currency in sorted(rows, key=longest_waiting)
         ]
 
-    def _knows_accounts(self, run: Run) -> bool:
-        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
-        return bool(self._store.values(Accounts, ("account_id",), mine))
+    def _accounts_known(self, run: Run, provider: Provider) -> bool:
+        """Whether the accounts were listed under this very credential: a re-link may give them other ids."""
+        source = provider.source("accounts")
+        if source is None:
+            return False
+        stream = Stream(run.connection.connection_id, source.lead)
+        return self._store.cursor(stream, run.connection.generation).body != "{}"
+
+
+def _may_begin_anew(run: Run, error: FinInfraError) -> bool:
+    """Whether reading from an earlier place can cure it."""
+    if error.code == "cursor_invalid":
+        return run.source.kind == "cursor" and not run.whole
+    return error.code == "mutation_during_pagination" and run.source.kind != "series"

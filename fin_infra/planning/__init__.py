@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fin_infra.planning.planner import Due, Planner
+from fin_infra.planning.planner import Due, Planner, mark
 from fin_infra.planning.schedules import Schedule, load_schedules
 
-__all__ = ["Due", "Planner", "Schedule", "load_schedules"]
+__all__ = ["Due", "Planner", "Schedule", "load_schedules", "mark"]

@@ -2,6 +2,10 @@
 
 A crash between the two repeats a no-op. After downtime a stream is simply overdue: it runs once, and its window
 covers the gap. Any number of planners may run: they meet at the unique key.
+
+What a webhook made due is a row too, a mark: one per stream, however many webhooks came, and gone once a job is queued
+that starts after the newest of them. A job that runs already may have read before the change, so it does not count: the
+mark waits for its end.
 """
 
 from __future__ import annotations
@@ -13,24 +17,29 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import bindparam, delete, insert, select, text, tuple_, update
 
 from fin_infra.datasets import SYNCED
-from fin_infra.planning.schedules import LANES, Schedule
+from fin_infra.planning.schedules import LANES, WEBHOOK, Schedule
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.store import Store
-from fin_infra.store.base import Now
+from fin_infra.store.base import Now, Stream
 from fin_infra.store.codec import from_micros, micros
-from fin_infra.store.tables import CONNECTIONS, DUE, META
+from fin_infra.store.tables import CONNECTIONS, DUE, META, TABLES
 
 log = logging.getLogger("fin_infra.planner")
 
 BATCH = 5_000
+WAITS_FOR_DATA = (None, "not_ready")
+"""Error codes of a stream whose job may wait for exactly what a webhook announces. Other waits are kept."""
 
 
 @dataclass(frozen=True)
 class Due:
-    """A stream whose time has come. `session`: with a calendar, the newest session that has closed by now."""
+    """A stream whose time has come. `session`: with a calendar, the newest session that has closed by now.
+
+    `mark`: of the webhook that made it due, "" where a schedule did. `at_once`: a job of it that waits need not.
+    """
 
     schedule: str
     connection_id: str
@@ -39,6 +48,8 @@ class Due:
     lane: str
     due_at: datetime
     session: date | None = None
+    mark: str = ""
+    at_once: bool = False
 
     @property
     def unique_key(self) -> str:
@@ -50,16 +61,27 @@ class PlannedQueue(Protocol):
     """What the planner needs of a queue."""
 
     def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
-        """Each order: name, payload, unique_key, lane. One whose key is pending or running is passed over."""
+        """Each order: name, payload, unique_key, lane, at_once. One whose key is pending or running is passed over."""
+        ...
+
+    def running(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys whose job runs now."""
         ...
 
 
 class Planner:
-    """Turns due rows into jobs. `tick` is safe in any number of processes and never raises a due row away."""
+    """Turns due rows into jobs. `tick` is safe in any number of processes and never raises a due row away.
 
-    def __init__(self, store: Store, queue: PlannedQueue, schedules: Sequence[Schedule], *, now: Now) -> None:
+    `jobs`: name → dataset, of all jobs; one of them does what a webhook made due.
+    """
+
+    def __init__(
+        self, store: Store, queue: PlannedQueue, schedules: Sequence[Schedule], *, now: Now,
+        jobs: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._queue = queue
+        self._jobs = jobs or {}
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._now = now
         self._topology: int | None = None
@@ -70,23 +92,65 @@ class Planner:
         with self._store.reading() as sql:
             topology = sql.scalar(select(META.c.value).where(META.c.name == "topology")) or 0
             changed = topology != self._topology
-            due = [] if changed else self._due(sql, now)
+            due = [] if changed else self._all_due(sql, now)
         if changed:
             with self._store.writing() as sql:
                 self._settle(sql, now)
             self._topology = topology
             with self._store.reading() as sql:
-                due = self._due(sql, now)
+                due = self._all_due(sql, now)
+        due = self._startable(due)
         if due:
             self._queue.enqueue_many(
                 [
                     {"name": d.job, "payload": {"connection": d.connection_id}, "unique_key": d.unique_key,
-                     "lane": d.lane}
+                     "lane": d.lane, "at_once": d.at_once}
                     for d in due
                 ]
             )  # fmt: skip
             self._move_on(due, now)
         return due
+
+    def _all_due(self, sql: SqlConnection, now: datetime) -> list[Due]:
+        return sorted([*self._marked(sql), *self._due(sql, now)], key=_urgency)
+
+    def _startable(self, due: list[Due]) -> list[Due]:
+        """Without the marks of streams whose job runs: it may have read before the change. Asked before anything is
+        queued, so that whatever runs later for the others has started after their marks."""
+        marked = [d.unique_key for d in due if d.mark]
+        running = self._queue.running(marked) if marked else set()
+        return [d for d in due if not (d.mark and d.unique_key in running)]
+
+    def _marked(self, sql: SqlConnection) -> list[Due]:
+        """What webhooks made due, of connections that work. A mark that no job of ours serves is left where it is."""
+        streams = TABLES["streams"].c
+        rows = sql.execute(
+            select(DUE, CONNECTIONS.c.provider, streams.error_code)
+            .join(CONNECTIONS, CONNECTIONS.c.connection_id == DUE.c.connection_id)
+            .outerjoin(
+                TABLES["streams"],
+                (streams.connection_id == DUE.c.connection_id) & (streams.dataset == DUE.c.dataset),
+            )
+            .where(DUE.c.schedule == WEBHOOK, CONNECTIONS.c.state == "active")
+            .order_by(DUE.c.due_at)
+            .limit(BATCH)
+        ).fetchall()
+        return [
+            Due(
+                WEBHOOK, row.connection_id, row.dataset, job, row.lane, from_micros(row.due_at), None, row.rule,
+                row.error_code in WAITS_FOR_DATA,
+            )
+            for row in rows
+            if (job := self._job_of(row.provider, row.dataset)) is not None
+        ]  # fmt: skip
+
+    def _job_of(self, provider: str, lead: str) -> str | None:
+        """The job that drives the stream: the one of its dataset, else one of another that the same source feeds."""
+        source = resolve(provider).source(lead) if provider in PROVIDERS else None
+        if source is None:
+            return None
+        names = [name for name, dataset in self._jobs.items() if dataset in source.datasets]
+        return min(names, key=lambda name: self._jobs[name] != lead, default=None)
 
     def _due(self, sql: SqlConnection, now: datetime) -> list[Due]:
         mine = DUE.c.schedule.concat("").in_(self._schedules)  # as a value: by its index all rows would be walked
@@ -98,7 +162,7 @@ class Planner:
             .limit(BATCH)
         ).fetchall()
         session = {name: schedule.session_at(now) for name, schedule in self._schedules.items()} if rows else {}
-        return sorted((_due(row, session[row.schedule]) for row in rows), key=_urgency)
+        return [_due(row, session[row.schedule]) for row in rows]
 
     def _settle(self, sql: SqlConnection, now: datetime) -> None:
         """One due row per schedule and stream: new ones are due at once, changed rules from now, gone ones leave.
@@ -106,7 +170,8 @@ class Planner:
         At the start, rows of a calendar whose time has not come are computed anew: a newer release, or newer zone data,
         may know of a holiday that the old one did not.
         """
-        held = {(row.schedule, row.connection_id, row.dataset): row for row in sql.execute(select(DUE))}
+        planned = sql.execute(select(DUE).where(DUE.c.schedule != WEBHOOK))
+        held = {(row.schedule, row.connection_id, row.dataset): row for row in planned}
         starting = self._topology is None
         wanted: dict[tuple[str, str, str], tuple[Schedule, int]] = {}
         for connection in sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.state != "disabled")).fetchall():
@@ -142,24 +207,56 @@ class Planner:
             sql.execute(insert(DUE), fresh)
 
     def _move_on(self, due: Sequence[Due], now: datetime) -> None:
+        """Due rows get their next time; marks leave, unless a newer webhook has renewed them meanwhile."""
         moved = []
         for d in due:
+            if d.mark:
+                continue
             schedule = self._schedules[d.schedule]
             next_at = schedule.due_after_run(now, d.unique_key)
             moved.append({
                 "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": micros(next_at),
                 "closed": _session(schedule, next_at),
             })  # fmt: skip
+        served = [{"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark]
         with self._store.writing() as sql:
-            sql.execute(
-                update(DUE)
-                .where(
-                    DUE.c.schedule == bindparam("s"), DUE.c.connection_id == bindparam("c"),
-                    DUE.c.dataset == bindparam("d"), DUE.c.due_at == bindparam("was"),
-                )
-                .values(due_at=bindparam("next"), session=bindparam("closed")),
-                moved,
-            )  # fmt: skip
+            if moved:
+                sql.execute(
+                    update(DUE)
+                    .where(
+                        DUE.c.schedule == bindparam("s"), DUE.c.connection_id == bindparam("c"),
+                        DUE.c.dataset == bindparam("d"), DUE.c.due_at == bindparam("was"),
+                    )
+                    .values(due_at=bindparam("next"), session=bindparam("closed")),
+                    moved,
+                )  # fmt: skip
+            if served:
+                sql.execute(
+                    delete(DUE).where(
+                        DUE.c.schedule == WEBHOOK, DUE.c.connection_id == bindparam("c"),
+                        DUE.c.dataset == bindparam("d"), DUE.c.rule == bindparam("m"),
+                    ),
+                    served,
+                )  # fmt: skip
+
+
+MARK = text(
+    "INSERT INTO due (schedule, connection_id, dataset, job, lane, due_at, session, rule) "
+    "VALUES (:schedule, :connection, :dataset, '', 'webhook', :now, NULL, :mark) "
+    "ON CONFLICT (schedule, connection_id, dataset) DO UPDATE SET rule = excluded.rule"
+)
+
+
+def mark(sql: SqlConnection, stream: Stream, name: str, now: datetime) -> None:
+    """The stream is due at once, in lane `webhook`. `name` tells this mark from an earlier one that it renews.
+
+    Which job that is, the planner says: who receives a webhook need not have the project at hand.
+    """
+    sql.execute(
+        MARK,
+        {"schedule": WEBHOOK, "connection": stream.connection_id, "dataset": stream.dataset, "now": micros(now),
+         "mark": name},
+    )  # fmt: skip
 
 
 def driven(schedule: Schedule, provider: str, tenant: str) -> str | None:

@@ -40,6 +40,8 @@ Lane = Literal["interactive", "webhook", "scheduled", "backfill"]
 LANES: tuple[Lane, ...] = ("interactive", "webhook", "scheduled", "backfill")
 OnClosed = Literal["skip", "next", "run"]
 ON_CLOSED: tuple[OnClosed, ...] = ("skip", "next", "run")
+WEBHOOK = "webhook"
+"""What stands for a schedule's name where a webhook made a stream due."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -269,6 +271,9 @@ def _in_file(path: Path, jobs: Mapping[str, str], faults: list[str]) -> list[Sch
     calendars = {name: _mic(name, line, entry, path, faults) for name, line, entry in sections.get("calendars", [])}
     schedules = []
     for name, line, entry in sections.get("schedules", []):
+        if name == WEBHOOK:
+            faults.append(f"{path.name}:{line}: the name {name!r} is taken: it stands for what webhooks mark due")
+            continue
         if (rule := _rule(name, line, entry, path, jobs, calendars, faults)) is not None:
             mic = calendars[rule.calendar] if rule.calendar is not None else None
             schedules.append(Schedule(name, rule, jobs[rule.job], path.name, line, mic))

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 PROVIDERS: dict[str, str] = {
     "teller": "fin_infra.providers.teller:PROVIDER",
     "alpaca": "fin_infra.providers.alpaca:PROVIDER",
+    "plaid": "fin_infra.providers.plaid:PROVIDER",
 }
-DOMAINS: dict[str, tuple[str, ...]] = {"banking": ("teller",), "brokerage": ("alpaca",), "market": ("alpaca",)}
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "banking": ("teller", "plaid"),
+    "brokerage": ("alpaca", "plaid"),
+    "market": ("alpaca",),
+}
 """Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
 
 

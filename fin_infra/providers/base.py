@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
@@ -134,7 +134,8 @@ class Feed:
     `frames` takes all pages of one account (or of the connection), oldest answer first; of a cursor stream one page.
     `removed`: of a cursor stream, the vendor's ids that a parsed page takes back. `persistent`: of accounts, the ids in
     a parsed page that outlive a re-link, by the vendor's id of the account. `login`: of accounts, what the vendor calls
-    the login they belong to, which its webhooks name.
+    the login they belong to, which its webhooks name. `tells_accounts`: rows of the pages say themselves whose they are
+    and what decides their signs, so that recorded ones need not be told.
     """
 
     schema: type[Dataset]
@@ -143,6 +144,7 @@ class Feed:
     removed: Callable[[Any], Sequence[str]] | None = None
     persistent: Callable[[Any], Mapping[str, str]] | None = None
     login: Callable[[Any], str | None] | None = None
+    tells_accounts: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,51 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class WebhookEvent:
+    """What a webhook says that is proven to be the vendor's.
+
+    `name`: a key of `Webhooks.events`, or a word we do not know. `login`: the vendor's name of the login it is about;
+    `accounts`: where it names none, the vendor's ids of accounts. `at`: when the vendor signed it, or says that it
+    happened. `word`: the vendor's own reason, for people.
+    """
+
+    name: str
+    at: datetime
+    login: str | None = None
+    accounts: Sequence[str] = ()
+    word: str | None = None
+
+
+@dataclass(frozen=True)
+class Follows:
+    """What follows from a webhook: datasets that are due; a connection's new state, or a warning of it.
+
+    `state` "active": it works again, and all of its streams are due. `remedy`: what the owner is to do.
+    """
+
+    due: tuple[str, ...] = ()
+    state: Literal["active", "reauth", "ending"] | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """How a vendor's webhooks are proven, and what follows from each. Header names come in lower case.
+
+    `signature`: the header with the proof. `verify(headers, body, keys, now)` raises `WebhookRefused`, without a word
+    of body or secret; `keys`: what stands in the app field `secret`, or, with `key_id`, the one public key it was
+    signed with, as `ask_key` got it from the vendor.
+    """
+
+    signature: str
+    verify: Callable[[Mapping[str, str], bytes, Sequence[str], datetime], WebhookEvent]
+    events: Mapping[str, Follows]
+    secret: str = ""
+    key_id: Callable[[Mapping[str, str]], str] | None = None
+    ask_key: Callable[[Http, str], Awaitable[str]] | None = None
+
+
+@dataclass(frozen=True)
 class Provider:
     """A vendor: name, address, credentials, refusals and sources. Data, not behaviour.
 
@@ -231,6 +278,7 @@ class Provider:
     app_headers: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda fields: {}
     attribution: str = ""
     facts: Sequence[str] = ()
+    webhooks: Webhooks | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:

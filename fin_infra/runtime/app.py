@@ -62,12 +62,11 @@ class Runtime:
         # frames and commits leave the event loop for one thread: several would only fight for the interpreter, and
         # the database has one writer anyway
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra")
-        self._away = offload or self._offload
         self._plan_away = offload or asyncio.to_thread  # planning waits for no commit
         self._random_share = random_share
         self.engine = Engine(
-            self.store, self.connections, self.http.transport, now=now, offload=self._away,
-            on_page=on_page, listed=settings.watched,
+            self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
+            on_page=on_page, listed=settings.watched, fresh_within=settings.objectives,
         )  # fmt: skip
         self._queue: SqlJobQueue | None = None
 
@@ -99,7 +98,8 @@ class Runtime:
         return self._queue
 
     def planner(self) -> Planner:
-        return Planner(self.store, self.queue, self.project.schedules, now=self.now)
+        jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
+        return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
 
     def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
         """A worker over this project's jobs, dispatched by svc-infra's registry."""

@@ -154,9 +154,18 @@ class SqlJobQueue:
         return _job({**row, "fence": 0})  # an id that never holds: who asked has no lease
 
     def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
-        """Adds many in one transaction. Returns how many were new."""
+        """Adds many in one transaction. Returns how many were new.
+
+        `at_once`: one of the same key that waits for later waits no longer.
+        """
         with self._writing() as sql:
             return sum(self._insert(sql, order) is not None for order in orders)
+
+    def running(self, keys: Sequence[str]) -> set[str]:
+        """Those of the unique keys whose job runs now."""
+        with self._reading() as sql:
+            rows = sql.execute(text("SELECT unique_key FROM fin_infra_jobs WHERE state = 'running'")).fetchall()
+        return {row.unique_key for row in rows}.intersection(keys)
 
     def reserve_next(self) -> LeasedJob | None:
         """The most urgent job that is due, leased to the caller; its attempt counts from here on."""
@@ -329,6 +338,13 @@ class SqlJobQueue:
                 "UPDATE fin_infra_jobs SET lane = ? WHERE unique_key = ? AND state = 'queued' AND lane > ?",
                 (lane, order["unique_key"], lane),
             )
+            if order.get("at_once"):
+                changed(
+                    sql,
+                    "UPDATE fin_infra_jobs SET available_at = ? "
+                    "WHERE unique_key = ? AND state = 'queued' AND available_at > ?",
+                    (now, order["unique_key"], now),
+                )
         made = fetched(
             sql,
             "INSERT INTO fin_infra_jobs (name, payload, lane, state, unique_key, fence, attempts, crashes, deferrals, "

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from fin_infra.store.base import (
+    Alias,
     Applied,
     Batch,
     Change,
     Counts,
     Cursor,
+    Forgotten,
+    Kept,
+    Learned,
     Query,
     Records,
     Sealed,
@@ -18,11 +22,15 @@ from fin_infra.store.base import (
 from fin_infra.store.opening import open_store
 
 __all__ = [
+    "Alias",
     "Applied",
     "Batch",
     "Change",
     "Counts",
     "Cursor",
+    "Forgotten",
+    "Kept",
+    "Learned",
     "Query",
     "Records",
     "Sealed",

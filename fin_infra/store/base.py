@@ -53,22 +53,69 @@ class Records:
     rows: Sequence[Mapping[str, Any]]
 
 
-Book = Change | Records
+@dataclass(frozen=True)
+class Forgotten:
+    """Evidence that is needed no more: entries of a connection whose ids begin with one of these."""
+
+    connection_id: str
+    begins: Sequence[str]
+
+
+Book = Change | Records | Forgotten
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """Evidence of something that could not be used, encrypted before it comes here."""
+    """Evidence of something that could not be used, encrypted before it comes here.
+
+    `kind`: page (an answer as it came) or row (one row and its constants). `id`: the same thing seen again takes the
+    place of what was kept of it; "" keeps each apart.
+    """
 
     dataset: str
     reason: str
     body: bytes
     kind: str = "page"
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry of the quarantine without its evidence. `at`: when it was last seen, by `run_id`."""
+
+    quarantine_id: str
+    tenant_id: str
+    connection_id: str
+    dataset: str
+    run_id: str
+    at: datetime
+    reason: str
+    kind: str
+
+
+class Alias(NamedTuple):
+    """A name that is not the first: of kind account, transaction or activity the vendor's id for what we call `id`; of
+    kind persistent its lasting id of an account, of kind login its word for the connection; of kind superseded the
+    pending row whose place the posted row `id` took. `reason`: the evidence."""
+
+    kind: str
+    vendor_id: str
+    id: str
+    reason: str
+
+
+class Learned(NamedTuple):
+    """An alias, whose it is, and since when it is known."""
+
+    alias: Alias
+    tenant_id: str
+    connection_id: str
+    at: datetime
 
 
 @dataclass(frozen=True)
 class Batch:
-    """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence.
+    """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence, names.
 
     `atomic`: never cut into several transactions, however long (a snapshot is switched whole). `unfinished`:
     subjects whose staged pages stay, because the run could not bring them to their end.
@@ -79,6 +126,7 @@ class Batch:
     quarantined: Sequence[Sealed] = ()
     atomic: bool = False
     unfinished: Sequence[str] = ()
+    aliases: Sequence[Alias] = ()
 
 
 @dataclass
@@ -180,12 +228,47 @@ class Store(Protocol):
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]: ...
 
+    def unstage(self, stream: Stream) -> None:
+        """Forgets the staged pages of a stream: what they say no longer fits together."""
+        ...
+
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        """What is in quarantine, last seen first; of one connection, or all."""
+        ...
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        """The sealed evidence of an entry; None when there is none of this id."""
+        ...
+
     def instruments_held(self, tenant: str) -> list[str]:
         """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
         ...
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
-        """By kind (account, transaction): the vendor's id → ours, of those that differ."""
+        """By kind (account, persistent, login): the vendor's id → ours, the newest name of each last.
+
+        Of transactions and activities, which may be many, only whether there are any: an empty entry of their kind.
+        See `names`.
+        """
+        ...
+
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
+        """What was learned of these vendor's ids, or of these ids of ours, oldest first."""
+        ...
+
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Different values of these columns among all rows, current and past, that are equal to `where`."""
+        ...
+
+    def idle_connections(self, tenant: str) -> list[str]:
+        """Connections of the tenant that are not in use: disabled, or waiting for their owner."""
+        ...
+
+    def held(self, schema: type[Dataset], keys: Sequence[tuple[str, ...]]) -> pl.DataFrame:
+        """The current rows of these keys."""
         ...
 
     def erase(self, connection_id: str) -> int:

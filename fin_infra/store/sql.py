@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, insert, null, select, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, insert, null, select, text, union, union_all
 from sqlalchemy.exc import DBAPIError
 
 from fin_infra.datasets import SYNCED
@@ -23,12 +23,16 @@ from fin_infra.datasets.base import INSTANT, Dataset
 from fin_infra.errors import StaleCursor, StoreError, UsageError
 from fin_infra.store import tables
 from fin_infra.store.base import (
+    Alias,
     Applied,
     Batch,
     Book,
     Change,
     Counts,
     Cursor,
+    Forgotten,
+    Kept,
+    Learned,
     Now,
     Query,
     Records,
@@ -37,10 +41,17 @@ from fin_infra.store.base import (
     Stream,
 )
 from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
-from fin_infra.store.statements import Statements, changed, fetched
+from fin_infra.store.statements import KEYS_PER_SELECT, Statements, changed, fetched, many
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
+EVIDENCE_KEPT = 500  # entries in quarantine, per connection
+SEEN_AGAIN = text(
+    "INSERT INTO quarantine (quarantine_id, tenant_id, connection_id, dataset, run_id, at, reason, body, kind) "
+    "VALUES (:quarantine_id, :tenant_id, :connection_id, :dataset, :run_id, :at, :reason, :body, :kind) "
+    "ON CONFLICT (quarantine_id) DO UPDATE SET run_id = excluded.run_id, at = excluded.at, reason = excluded.reason, "
+    "body = excluded.body, kind = excluded.kind"
+)
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
     "findings": "first_seen_at",
@@ -104,12 +115,16 @@ class SqlStore:
                 for chunk in (*early, last):
                     self._write(sql, stream, run_id, chunk, applied, dry_run=True)
             return applied
+        names = batch.aliases  # with the first chunk: a row under its first id is not found without them
         for chunk in early:  # rows only: the cursor stays where it is until the last chunk
             with self.writing() as sql:
                 self._advance(sql, stream, expect, applied, expect.body, expect.run_id)
+                self._name(sql, stream.connection_id, names)
                 self._write(sql, stream, run_id, chunk, applied)
+            names = ()
         with self.writing() as sql:
             self._advance(sql, stream, expect, applied, next, run_id)
+            self._name(sql, stream.connection_id, names)
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
@@ -200,6 +215,9 @@ class SqlStore:
 
     def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
         for book in books:
+            if isinstance(book, Forgotten):
+                self._forget(sql, book)
+                continue
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
             )
@@ -213,10 +231,10 @@ class SqlStore:
         )
         now = micros(self._now())
         sql.execute(
-            insert(tables.QUARANTINE),
+            SEEN_AGAIN,
             [
                 {
-                    "quarantine_id": f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
+                    "quarantine_id": item.id or f"{run_id}-{uuid.uuid4().hex}", "tenant_id": tenant,
                     "connection_id": connection_id,
                     "dataset": item.dataset, "run_id": run_id, "at": now, "reason": item.reason, "body": item.body,
                     "kind": item.kind,
@@ -224,6 +242,22 @@ class SqlStore:
                 for item in evidence
             ],
         )  # fmt: skip
+        self._bound(sql, connection_id)
+
+    def _bound(self, sql: SqlConnection, connection_id: str) -> None:
+        """However much a vendor sends that cannot be used, a connection's evidence stays of a size."""
+        q = tables.QUARANTINE.c
+        newest = (
+            select(q.quarantine_id).where(q.connection_id == connection_id)
+            .order_by(q.at.desc(), q.quarantine_id).limit(EVIDENCE_KEPT)
+        )  # fmt: skip
+        sql.execute(delete(tables.QUARANTINE).where(q.connection_id == connection_id, q.quarantine_id.not_in(newest)))
+
+    def _forget(self, sql: SqlConnection, book: Forgotten) -> None:
+        q = tables.QUARANTINE.c
+        for begin in book.begins:
+            begins = func.substr(q.quarantine_id, 1, len(begin)) == begin
+            sql.execute(delete(tables.QUARANTINE).where(q.connection_id == book.connection_id, begins))
 
     def record(
         self, books: Sequence[Book], quarantined: Sequence[Sealed] = (), *, connection_id: str, run_id: str = "none"
@@ -341,6 +375,28 @@ class SqlStore:
             for subject, n, position, status, body, at in found
         ]
 
+    def unstage(self, stream: Stream) -> None:
+        with self.writing() as sql:
+            changed(sql, "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ?", stream)
+
+    def quarantined(self, connection: str | None = None) -> list[Kept]:
+        q = tables.QUARANTINE.c
+        shown = (q.quarantine_id, q.tenant_id, q.connection_id, q.dataset, q.run_id, q.at, q.reason, q.kind)
+        statement = select(*shown).order_by(q.at.desc(), q.quarantine_id)
+        if connection is not None:
+            statement = statement.where(q.connection_id == connection)
+        with self.reading() as sql:
+            return [
+                Kept(qid, tenant, owner, dataset, run_id, from_micros(at), reason, kind)
+                for qid, tenant, owner, dataset, run_id, at, reason, kind in sql.execute(statement)
+            ]
+
+    def evidence(self, quarantine_id: str) -> bytes | None:
+        q = tables.QUARANTINE.c
+        with self.reading() as sql:
+            body: bytes | None = sql.scalar(select(q.body).where(q.quarantine_id == quarantine_id))
+            return body
+
     def instruments_held(self, tenant: str) -> list[str]:
         parts = [
             select(table.c.instrument).where(table.c.tenant_id == tenant, table.c.instrument.is_not(None))
@@ -351,11 +407,74 @@ class SqlStore:
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
-            found = fetched(sql, "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ?", (connection_id,))
-        aliases: dict[str, dict[str, str]] = {}
+            found = fetched(
+                sql,
+                "SELECT kind, vendor_id, id FROM aliases WHERE connection_id = ? "
+                "AND kind IN ('account', 'persistent', 'login') ORDER BY valid_from, vendor_id",
+                (connection_id,),
+            )
+            many = fetched(
+                sql,
+                "SELECT DISTINCT kind FROM aliases WHERE connection_id = ? AND kind IN ('transaction', 'activity')",
+                (connection_id,),
+            )
+        aliases: dict[str, dict[str, str]] = {kind: {} for (kind,) in many}
         for kind, vendor_id, ours in found:
             aliases.setdefault(kind, {})[vendor_id] = ours
         return aliases
+
+    def names(
+        self, kind: str, *, vendor_ids: Sequence[str] | None = None, ids: Sequence[str] | None = None,
+        tenant: str | None = None, connection: str | None = None,
+    ) -> list[Learned]:  # fmt: skip
+        a = tables.ALIASES.c
+        column, values = (a.vendor_id, vendor_ids) if vendor_ids is not None else (a.id, ids or ())
+        query = select(a.kind, a.vendor_id, a.id, a.reason, a.tenant_id, a.connection_id, a.valid_from)
+        query = query.where(a.kind == kind)
+        for owner, value in ((a.tenant_id, tenant), (a.connection_id, connection)):
+            query = query if value is None else query.where(owner == value)
+        found: list[Any] = []
+        with self.reading() as sql:
+            for start in range(0, len(values), KEYS_PER_SELECT):
+                found += sql.execute(query.where(column.in_(values[start : start + KEYS_PER_SELECT]))).all()
+        found.sort(key=lambda row: (row.valid_from, row.vendor_id))
+        return [
+            Learned(Alias(*row[:4]), row.tenant_id, row.connection_id, from_micros(row.valid_from)) for row in found
+        ]
+
+    def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        name = schema.dataset_name()
+        parts = [
+            select(*(table.c[column] for column in columns)).where(*(table.c[k] == v for k, v in where.items()))
+            for table in (tables.TABLES[name], tables.HISTORY[name])
+        ]
+        with self.reading() as sql:
+            return sorted(tuple(row) for row in sql.execute(union(*parts)))
+
+    def idle_connections(self, tenant: str) -> list[str]:
+        with self.reading() as sql:
+            query = "SELECT connection_id FROM connections WHERE tenant_id = ? AND state <> 'active'"
+            return [row[0] for row in fetched(sql, query, (tenant,))]
+
+    def held(self, schema: type[Dataset], keys: Sequence[tuple[str, ...]]) -> pl.DataFrame:
+        width = len(schema.dtypes())
+        with self.reading() as sql:
+            rows = self._of(schema).current(sql, keys)
+        return decode([row[:width] for row in rows.values()], schema.dtypes())
+
+    def _name(self, sql: SqlConnection, connection_id: str, aliases: Sequence[Alias]) -> None:
+        """Names that were learned; one that is learned again is the newest from now on."""
+        if not aliases:
+            return
+        [(tenant,)] = fetched(sql, "SELECT tenant_id FROM connections WHERE connection_id = ?", (connection_id,))
+        now = micros(self._now())
+        many(
+            sql,
+            "INSERT INTO aliases (tenant_id, connection_id, kind, vendor_id, id, valid_from, reason) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, connection_id, kind, vendor_id) "
+            "DO UPDATE SET id = excluded.id, valid_from = excluded.valid_from, reason = excluded.reason",
+            [(tenant, connection_id, a.kind, a.vendor_id, a.id, now, a.reason) for a in aliases],
+        )
 
     def erase(self, connection_id: str) -> int:
         with self.writing() as sql:

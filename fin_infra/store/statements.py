@@ -78,13 +78,13 @@ class Statements:
         return found
 
     def upsert(self, sql: SqlConnection, rows: list[tuple[Any, ...]]) -> None:
-        _many(sql, self._upsert, rows)
+        many(sql, self._upsert, rows)
 
     def remove(self, sql: SqlConnection, keys: list[tuple[Any, ...]]) -> None:
-        _many(sql, self._delete, keys)
+        many(sql, self._delete, keys)
 
     def to_history(self, sql: SqlConnection, rows: list[tuple[Any, ...]]) -> None:
-        _many(sql, self._history, rows)
+        many(sql, self._history, rows)
 
 
 def fetched(sql: SqlConnection, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -102,7 +102,8 @@ def changed(sql: SqlConnection, text: str, values: Sequence[Any]) -> int:
     return count
 
 
-def _many(sql: SqlConnection, statement: str, rows: list[tuple[Any, ...]]) -> None:
+def many(sql: SqlConnection, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    """A statement for each of the rows; see `fetched`."""
     if rows:
         sql.connection.driver_connection.executemany(statement, rows)  # type: ignore[union-attr]
 

@@ -185,6 +185,7 @@ Index("holdings_by_connection", TABLES["holdings"].c.connection_id)
 Index("activities_by_connection", TABLES["activities"].c.connection_id)
 Index("runs_by_stream", TABLES["runs"].c.connection_id, TABLES["runs"].c.dataset, TABLES["runs"].c.started_at)
 Index("findings_by_stream", TABLES["findings"].c.connection_id, TABLES["findings"].c.dataset)
+Index("quarantine_by_connection", QUARANTINE.c.connection_id)
 Index("aliases_by_id", ALIASES.c.connection_id, ALIASES.c.id)
 Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 

@@ -61,12 +61,20 @@ class Seed:
         return f"secret-{self.slug}"
 
     @property
+    def item_token(self) -> str:
+        """Plaid's access token of the seed's Item."""
+        return f"access-sandbox-{self.slug}"
+
+    @property
     def credentials(self) -> tuple[str, ...]:
         """All of them: what no answer, log or row may hold."""
         return self.token, self.key_id, self.secret
 
 
-VENDORS = {"teller": "fin_infra.testing.seeds:teller", "alpaca": "fin_infra.testing.seeds:alpaca"}
+VENDORS = {
+    "teller": "fin_infra.testing.seeds:teller",
+    "alpaca": "fin_infra.testing.seeds:alpaca",
+}
 """Which simulators can stand alone: vendor → `module:function`, a function from a `Seed` to an ASGI app."""
 
 
@@ -98,6 +106,15 @@ def alpaca(seed: Seed) -> ASGIApp:
 
     simulator = AlpacaSimulator(now=seed.now)
     sandbox(simulator, seed.key_id, seed.secret, today=seed.now().date(), seed=seed.number)
+    return simulator
+
+
+def plaid(seed: Seed) -> ASGIApp:
+    """One Item: bank, card, loan and brokerage accounts, ids `acc_a0_checking` and so on."""
+    from fin_infra.providers.plaid.simulator import PlaidSimulator, sandbox
+
+    simulator = PlaidSimulator(now=seed.now)
+    sandbox(simulator, seed.item_token, today=seed.now().date(), seed=seed.number, name=seed.slug)
     return simulator
 
 

@@ -917,7 +917,7 @@ def test_a_stale_commit_keeps_the_pages_of_its_stream(bench: Bench) -> None:
 def test_evidence_is_recorded_once_per_item(bench: Bench) -> None:
     two = [Sealed("transactions", "why", b"1"), Sealed("transactions", "why", b"2")]
     bench.store.record([], two, connection_id=bench.connection.connection_id)
-    assert [row[-1] for row in everything(bench.store)["quarantine"]] == [b"1", b"2"]
+    assert [row[-2] for row in everything(bench.store)["quarantine"]] == [b"1", b"2"]
 
 
 def test_evidence_without_a_run_can_be_recorded_twice(bench: Bench) -> None:

@@ -6,10 +6,6 @@ import re
 from pathlib import Path
 
 NOT_YET = {
-    5: "re-link continuity over new account ids: needs account matching, comes with reconciliation",
-    6: "re-pointing a link to another account: there is no re-pointing yet",
-    7: "per-account history coverage: Teller states no history phases",
-    8: "id rotation detector: comes with reconciliation",
     11: "no dedupe hash exists: identity is the vendor's id",
     12: "fallback identities: every vendor so far gives ids",
     14: "cursor streams: none yet, Teller's is a window",

@@ -45,7 +45,7 @@ async def test_t49_a_missing_date_is_null_never_1970_and_a_wrong_one_is_not_gues
     kept = {row["transaction_id"]: row["booked_on"] for row in world.rows("transactions")}
     assert kept == {"txn_0": None, "txn_b": None, "txn_ok": date(2026, 11, 20)}
     [finding] = world.rows("findings")
-    assert (finding["subject"], finding["detail"]) == ("txn_w", "not kept: booked_on is not a date as YYYY-MM-DD")
+    assert (finding["subject"], finding["detail"]) == ("acc_1 txn_w", "not kept: booked_on is not a date as YYYY-MM-DD")
 
 
 async def test_t50_a_job_whose_worker_vanished_is_done_by_the_next_within_its_lease(world: World) -> None:

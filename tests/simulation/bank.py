@@ -48,6 +48,8 @@ class Bank:
         enrollment.token = self.tokens[login] = self._token(login)
         enrollment.disconnected = None
         self.simulator.enrollments[enrollment.token] = enrollment
+        for book in self.books.values():
+            book.read_anew |= self.owner[book.id] == login
         self._say(f"bank: {login} logs in again")
         return enrollment.token
 

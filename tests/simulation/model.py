@@ -42,6 +42,7 @@ class Book:
     shown: set[Row] = field(default_factory=set)
     pended: set[str] = field(default_factory=set)  # ids that were ever shown as pending
     unsure: set[str] = field(default_factory=set)  # posted rows that fit more than one pending row
+    read_anew: bool = False  # as a whole, after a re-link: then what is older than all that is shown may have aged out
     links: dict[str, str] = field(default_factory=dict)  # posted → the pending row that it must be known to supersede
     peak: date = date(2000, 1, 1)  # the newest day ever shown
     open: bool = True  # what a closed account showed last we may have missed
@@ -97,7 +98,8 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
             if found.row._replace(status=row.status) != row or found.row.status not in states:
                 wrong.append(f"{row.id} of {account} is {_said(found.row)}; the vendor shows {_said(row)}")
         for row_id, found in ours.items():
-            if row_id in book.rows:
+            aged = book.read_anew and all(found.row.day < row.day for row in book.rows.values())
+            if row_id in book.rows or aged:
                 continue
             if found.row.status != "expired" or row_id not in book.pended:
                 wrong.append(f"{row_id} of {account} is still there as {_said(found.row)}")

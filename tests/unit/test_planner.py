@@ -163,6 +163,9 @@ class Broken:
             self.queue.enqueue_many(orders)
         raise KeyboardInterrupt
 
+    def running(self, keys: Sequence[str]) -> set[str]:
+        return self.queue.running(keys)
+
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_while_planning_is_repeated_as_a_no_op(
@@ -181,6 +184,9 @@ def test_a_queue_that_cannot_be_written_loses_no_due_row(
     class Full:
         def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
             raise StoreError("the disk is full")
+
+        def running(self, keys: Sequence[str]) -> set[str]:
+            return set()
 
     with pytest.raises(StoreError):
         Planner(store, Full(), [every()], now=clock).tick()

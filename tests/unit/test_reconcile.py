@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fin_infra.datasets.transactions import Transactions
-from fin_infra.engine.reconcile import SHRINK_ROWS, Reconciled, match_pending, reconcile, undisturbed
+from fin_infra.engine.identity import match_pending
+from fin_infra.engine.reconcile import SHRINK_ROWS, Reconciled, reconcile, undisturbed
 from tests.unit.helpers import START
 
 DAY = date(2026, 11, 10)

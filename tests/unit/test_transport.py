@@ -276,7 +276,7 @@ def test_the_domains_of_the_registry_are_those_the_vendors_declare() -> None:
     assert {domain: set(names) for domain, names in DOMAINS.items()} == declared
 
 
-@pytest.mark.parametrize("name", ["telller", "banking:plaid", "market:teller", "", ":", "banking:"])
+@pytest.mark.parametrize("name", ["telller", "banking:alpaca", "market:teller", "", ":", "banking:"])
 def test_an_unknown_vendor_lists_what_exists(name: str) -> None:
     with pytest.raises(UsageError, match="banking:teller") as refused:
         resolve(name)

@@ -865,7 +865,7 @@ EVENTS: tuple[tuple[float, str, Any, *tuple[str, ...]], ...] = (
 
 
 def sandbox(
-    simulator: AlpacaSimulator, key_id: str = "PKSIM", secret: str = "sim-secret", *,  # noqa: S107
+    simulator: AlpacaSimulator, key_id: str = "PKSIM", secret: str = "sim-secret", *,
     today: date, seed: int = 7, days: int = 365, ahead: int = 45,
 ) -> SimBrokerage:  # fmt: skip
     """A lifelike paper account: five holdings, and activities that explain them and the cash since `PAPER_CASH`.

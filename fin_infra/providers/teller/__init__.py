@@ -12,6 +12,7 @@ from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.providers.base import Feed, Field, Provider, Refusal, Source
 from fin_infra.providers.teller import client, frames, wire
+from fin_infra.providers.teller.webhooks import WEBHOOKS
 
 
 def basic_token(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -33,6 +34,11 @@ PROVIDER = Provider(
         Field("certificate", "path of the client certificate (PEM); not needed in the sandbox", required=False),
         Field("private_key", "path of the certificate's key (PEM); not needed in the sandbox", required=False),
         Field("ca", "path of the authorities to trust (PEM), for a proxy or simulator with TLS", required=False),
+        Field(
+            "webhook_secret",
+            "what webhooks are signed with; old and new one, comma-separated, during a change",
+            required=False,
+        ),
     ),
     headers={"Teller-Version": "2020-10-12"},
     refusal_word=wire.refusal_word,
@@ -54,7 +60,7 @@ PROVIDER = Provider(
             kind="snapshot",
             fetch=client.accounts,
             feeds=(
-                Feed(Accounts, wire.accounts, frames.accounts),
+                Feed(Accounts, wire.accounts, frames.accounts, login=frames.login),
                 Feed(Balances, wire.balances, frames.balances),
             ),
         ),
@@ -68,6 +74,7 @@ PROVIDER = Provider(
         ),
     ),
     attribution="Data by Teller (teller.io).",
+    webhooks=WEBHOOKS,
     facts=(
         "Rate limits exist and are not published; a 429 carries no documented Retry-After (read 2026-11-24).",
         "Banks are polled at least once in 24 hours; asking more often than daily mostly brings the same.",

@@ -37,6 +37,11 @@ def accounts(pages: Sequence[tuple[list[wire.TellerAccount], datetime]], ask: As
     return Accounts.build(columns, ask.columns(pages[-1][1]) if pages else {})
 
 
+def login(page: Sequence[wire.TellerAccount]) -> str | None:
+    """The enrollment that the listed accounts belong to: one access token is one enrollment."""
+    return next((row.enrollment_id for row in page if row.enrollment_id), None)
+
+
 def balances(pages: Sequence[tuple[wire.Balances, datetime]], ask: Ask, account: Account | None) -> Built:
     """The balance of one account. Teller states what is owed on a card as a positive `ledger`; ours is negative.
 

@@ -7,8 +7,9 @@ serve it on a socket with `fin_infra.testing.serve`, or hand it to httpx's ASGI 
 from __future__ import annotations
 
 import base64
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from fin_infra.providers.simulating import Fault, Simulator
+from fin_infra.providers.teller.webhooks import sign
 
 API = "https://api.teller.io"
 
@@ -86,6 +88,7 @@ class TellerSimulator(Simulator):
         super().__init__(now=now)
         self.enrollments: dict[str, Enrollment] = {}
         self.needs_certificate = needs_certificate
+        self._webhooks = 0
         self.answering = Starlette(
             routes=[
                 Route("/", self._root),
@@ -136,6 +139,29 @@ class TellerSimulator(Simulator):
 
     def reconnect(self, token: str) -> None:
         self.enrollments[token].disconnected = None
+
+    def webhook(
+        self, type: str, payload: dict[str, Any], *, secrets: Sequence[str], at: datetime | None = None
+    ) -> tuple[dict[str, str], bytes]:
+        """Headers and body of a webhook as Teller would send it now, signed with each of the secrets."""
+        moment = at or self._now()
+        self._webhooks += 1
+        said = {
+            "id": f"wh_sim{self._webhooks:06d}", "type": type, "payload": payload,
+            "timestamp": moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }  # fmt: skip
+        body, seconds = json.dumps(said).encode(), str(int(moment.timestamp()))
+        proofs = ",".join(f"v1={sign(secret, seconds, body)}" for secret in secrets)
+        return {"Teller-Signature": f"t={seconds},{proofs}", "Content-Type": "application/json"}, body
+
+    def processed(self, *account_ids: str, secrets: Sequence[str]) -> tuple[dict[str, str], bytes]:
+        """The webhook that says: new rows on these accounts. It names the accounts, not the enrollment."""
+        rows = [
+            _transaction_json(account, row)
+            for account in map(self.account, account_ids)
+            for row in account.transactions[:1]
+        ]
+        return self.webhook("transactions.processed", {"transactions": rows}, secrets=secrets)
 
     def refusal(self, fault: Fault, path: str) -> Response:
         return _error(fault.status, fault.code, "scripted refusal")

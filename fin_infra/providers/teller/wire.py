@@ -20,6 +20,7 @@ class TellerAccount(Wire):
     id: str
     type: str
     status: str
+    enrollment_id: str | None = None
     currency: str | None = None
     subtype: str | None = None
     name: str | None = None

@@ -34,3 +34,4 @@ def upgrade() -> None:
         quarantine.add_column(sa.Column("kind", sa.Text(), nullable=False, server_default="page"))
     with op.batch_alter_table("quarantine") as quarantine:
         quarantine.alter_column("kind", server_default=None)
+    op.create_index("quarantine_by_connection", "quarantine", ["connection_id"], unique=False)

@@ -1,0 +1,118 @@
+"""Cursor streams: a log of pages becomes its net effect, account by account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from fin_infra.datasets.accounts import Accounts
+from fin_infra.datasets.base import Dataset, Reject
+from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
+from fin_infra.engine.quarantine import NAMED, set_aside
+from fin_infra.engine.reconcile import reconcile, reconcile_delta
+from fin_infra.engine.run import Run
+from fin_infra.errors import WireError
+from fin_infra.providers.base import Ask, Feed, Page, Source
+from fin_infra.store import Change, Store
+
+
+def begin_of(source: Source, place: Place) -> str:
+    """Where the vendor goes on; the beginning when what a whole read missed waits for a second one to miss it too."""
+    return "" if source.kind != "cursor" or place.get("unconfirmed") else str(place.get("cursor", ""))
+
+
+def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, store: Store) -> Change:
+    """The net effect of a cursor stream's pages, account by account, and the cursor behind them."""
+    last = pages[-1]
+    if not last.cursor:
+        raise WireError(f"the last page of {run.stream} has no cursor: what follows could never be asked for")
+    rows, removed, rejects = _net(run, feed, pages, ask, store)
+    set_aside(run, feed.schema, rejects)
+    run.history = last.history
+    if run.rejects <= NAMED:  # else not all of them are kept as evidence, and behind the cursor they would be lost
+        place["cursor"] = last.cursor
+    tenant, spots = run.connection.tenant_id, place["accounts"]
+    ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
+    mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
+    keep = ids_of(rejects, "transaction_id", run, store)
+    parts, gone = [rows.clear()], []
+    for account in sorted(mentioned):
+        mine = rows.filter(pl.col("account_id") == account)
+        vendor_id = ours.get(account, account)
+        if run.whole:
+            spot = spots.setdefault(vendor_id, {})
+            held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account})
+            done = reconcile(
+                held, mine, account=account, keep=frozenset(keep) if all(keep) else None,
+                suspect=frozenset(spot.get("suspect", ())),
+            )  # fmt: skip
+            spot["suspect"] = sorted(done.suspect)
+        else:
+            done = reconcile_delta(_touched(feed.schema, account, mine, removed, run, store), mine, removed)
+        note(run, feed.schema.dataset_name(), done)
+        parts.append(done.rows)
+        gone += [(tenant, account, row_id) for row_id in done.removed]
+        if (newest := done.rows["booked_on"].max()) is not None:
+            run.newest[vendor_id] = str(newest)
+    place["accounts"] = {vendor_id: spot for vendor_id, spot in spots.items() if spot.get("suspect")}
+    place["unconfirmed"] = bool(place["accounts"])
+    return Change(feed.schema, pl.concat(parts), gone)
+
+
+def _accounts_of(run: Run, store: Store) -> set[str]:
+    """All accounts of the connection: what is taken back comes without an account, and may be of a closed one."""
+    mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+    return {account for (account,) in store.values(Accounts, ("account_id",), mine)}
+
+
+def _net(
+    run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, store: Store
+) -> tuple[pl.DataFrame, set[str], list[Reject]]:
+    """Rows as the last page says them, under our ids; ids that are taken back in the end; rows of no use.
+
+    Pages are a log: what a later one says of an id stands, whatever an earlier one said.
+    """
+    assert feed.removed is not None
+    frames, rejects = [feed.schema.empty()], dict[str, Reject]()
+    removed: set[str] = set()
+    for page in pages:
+        value, at = value_of(feed.parse, page)
+        built = feed.frames([(value, at)], ask, None)
+        frames.append(built.good)
+        rejected = {(r.row.get("transaction_id") or "").strip() or f" {len(rejects) + n}": r
+                    for n, r in enumerate(built.rejects)}  # fmt: skip
+        came = set(built.good["transaction_id"])
+        rejects = {row_id: r for row_id, r in rejects.items() if row_id not in came} | rejected
+        removed = (removed - came - rejected.keys()) | set(feed.removed(value))
+    # a row that came well and was then of no use stays as it was
+    rows = pl.concat(frames).unique("transaction_id", keep="last", maintain_order=True)
+    rows = rows.filter(~pl.col("transaction_id").is_in([*removed, *rejects]))
+    rows = renamed(rows, run, store).unique("transaction_id", keep="last", maintain_order=True)
+    used = [r for row_id, r in rejects.items() if row_id not in removed]
+    return rows, _still_named(removed, run, store) - set(rows["transaction_id"]), used
+
+
+def _still_named(removed: set[str], run: Run, store: Store) -> set[str]:
+    """Our ids of what is taken back. An old name of a row that goes on under a newer one takes nothing back."""
+    if not removed or "transaction" not in run.aliases:
+        return removed
+    ours = first_ids("transaction", removed, run, store)
+    wanted = {ours.get(vendor_id, vendor_id): vendor_id for vendor_id in sorted(removed)}
+    names = store.names("transaction", ids=sorted(wanted), tenant=run.connection.tenant_id)
+    newest = {name.alias.id: name.alias.vendor_id for name in names}
+    return {mine for mine, vendor_id in wanted.items() if newest.get(mine, vendor_id) in removed}
+
+
+def _touched(
+    schema: type[Dataset], account: str, rows: pl.DataFrame, removed: set[str], run: Run, store: Store
+) -> pl.DataFrame:
+    """Rows held that the new ones change, take back or take the place of."""
+    tenant = run.connection.tenant_id
+    ids = {*rows["transaction_id"], *rows["pending_transaction_id"].drop_nulls(), *removed}
+    held = store.held(schema, [(tenant, account, row_id) for row_id in sorted(ids)])
+    posted = rows.filter(pl.col("status") == "posted")
+    if posted["transaction_id"].is_in(held["transaction_id"].to_list()).all():
+        return held
+    waiting = store.rows(schema, {"tenant_id": tenant, "account_id": account, "status": "expired"})
+    return pl.concat([held, waiting]).unique("transaction_id", maintain_order=True)

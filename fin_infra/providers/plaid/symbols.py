@@ -1,0 +1,104 @@
+"""Plaid's securities → InstrumentKey. What cannot be told honestly stays under Plaid's own id of it."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from fin_infra.instruments import option_of
+
+US_MICS = frozenset(
+    {"XNYS", "XNAS", "XASE", "ARCX", "BATS", "BATY", "EDGA", "EDGX", "XCHI", "XPHL", "XBOS", "IEXG", "MEMX", "XNGS",
+     "XNMS", "XNCM", "XCIS", "AMXO", "OTCM", "OTCQ", "OTCB", "PINX", "XOTC", "PSGM"}
+)  # fmt: skip
+"""Venues whose tickers form one namespace, that of US listings (ISO 10383)."""
+COINS = {
+    "AAVE": "aave", "ADA": "cardano", "ALGO": "algorand", "ATOM": "cosmos", "AVAX": "avalanche-2",
+    "BCH": "bitcoin-cash", "BTC": "bitcoin", "DOGE": "dogecoin", "DOT": "polkadot", "ETC": "ethereum-classic",
+    "ETH": "ethereum", "FIL": "filecoin", "GRT": "the-graph", "LINK": "chainlink", "LTC": "litecoin",
+    "SHIB": "shiba-inu", "SOL": "solana", "UNI": "uniswap", "USDC": "usd-coin", "USDT": "tether", "XLM": "stellar",
+    "XRP": "ripple", "XTZ": "tezos",
+}  # fmt: skip
+"""The coins whose ticker is not in doubt, by the id CoinGecko gives them."""
+LISTED = ("equity", "etf", "mutual fund")
+_US_TICKER = re.compile(r"[A-Z]{1,5}(?:\.[A-Z]{1,2})?")
+_TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.-][A-Z0-9]{1,4})?")
+_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
+
+Security = dict[str, Any]
+
+
+def key_of(security: Security) -> str | None:
+    """The InstrumentKey of a security; None for one without an id of any kind, and for plain cash.
+
+    An option by its contract or OCC symbol; a coin by its ticker; what is listed by its ticker and venue, which must
+    both be there (an institution's own number for a fund is no ticker); else by ISIN; else `plaid:<security_id>`.
+    """
+    if cash_of(security) is not None:
+        return None
+    kind, ticker = text(security, "type"), (text(security, "ticker_symbol") or "").strip()
+    if (option := _option(security, ticker)) is not None:
+        return option
+    if (coin := _coin(kind, ticker)) is not None:
+        return f"crypto:{coin}"
+    mic = text(security, "market_identifier_code") or ""
+    own_number = ticker == (text(security, "institution_security_id") or "").strip()
+    if kind in LISTED and not own_number and re.fullmatch(r"[A-Z0-9]{4}", mic):
+        if mic in US_MICS and _US_TICKER.fullmatch(ticker):
+            return f"us:{ticker}"
+        if mic not in US_MICS and _TICKER.fullmatch(ticker):
+            return f"{mic.lower()}:{ticker}"
+    isin, own = text(security, "isin") or "", (text(security, "security_id") or "").strip()
+    if _ISIN.fullmatch(isin):
+        return f"isin:{isin}"
+    return f"plaid:{own}" if own else None
+
+
+def cash_of(security: Security) -> str | None:
+    """The currency of a security that is plain cash: `CUR:USD` or, in older answers, `USD`; else None.
+
+    A money market fund is no cash, though `is_cash_equivalent` says it is as good as that; a coin is none either,
+    though older answers type `CUR:BTC` as cash.
+    """
+    if text(security, "type") != "cash":
+        return None
+    code = _code(text(security, "ticker_symbol") or "")
+    if code in COINS:
+        return None
+    return code if re.fullmatch(r"[A-Z]{3}", code) else text(security, "iso_currency_code") or ""
+
+
+def is_option(key: str | None) -> bool:
+    return (key or "").startswith("opt:")
+
+
+def text(row: Security, name: str) -> str | None:
+    value = row.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _code(ticker: str) -> str:
+    return ticker.strip().removeprefix("CUR:")
+
+
+def _coin(kind: str | None, ticker: str) -> str | None:
+    return COINS.get(_code(ticker)) if kind in ("cryptocurrency", "cash") else None
+
+
+def _option(security: Security, ticker: str) -> str | None:
+    if (option := option_of(ticker)) is not None:
+        return option
+    contract = security.get("option_contract")
+    if not isinstance(contract, dict):
+        return None
+    right = {"call": "C", "put": "P"}.get(text(contract, "contract_type") or "")
+    day, root = text(contract, "expiration_date") or "", text(contract, "underlying_security_ticker") or ""
+    try:
+        thousandths = int(Decimal(text(contract, "strike_price") or "") * 1000)
+        exact = Decimal(thousandths) == Decimal(text(contract, "strike_price") or "") * 1000
+    except (InvalidOperation, ValueError, OverflowError):
+        return None
+    if right is None or not exact or not re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", day):
+        return None
+    return option_of(f"{root}{day[2:4]}{day[5:7]}{day[8:10]}{right}{thousandths:08d}")
