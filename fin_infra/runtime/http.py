@@ -94,13 +94,13 @@ class HttpPool:
 
     def __init__(
         self, settings: Settings, *, now: Now, meter: Meter | None = None,
-        base_urls: Mapping[str, str] | None = None, network: httpx.AsyncBaseTransport | None = None,
+        base_urls: Mapping[str, str] | None = None, app: Any = None, network: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._now = now
         self._meter = meter or UnlimitedMeter()
         self._base_urls = dict(base_urls or {})
-        self._network = network
+        self._network = httpx.ASGITransport(app=app) if app is not None else network
         self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}
         self._breakers: dict[tuple[str, str], GuardedBreaker] = {}
         self._gate = RetryGate(now)
@@ -166,7 +166,7 @@ class HttpPool:
     def _client(self, provider: Provider, host: str) -> httpx.AsyncClient:
         vendor = self._settings.vendor(provider.name)
         more: dict[str, Any] = {}
-        if self._network is not None:  # in a simulation: vendors without a socket
+        if self._network is not None:  # in tests: vendors without a socket
             more["transport"] = self._network
         elif (context := client_certificate(self._settings, provider)) is not None:
             more["verify"] = context

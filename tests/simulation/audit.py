@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -106,7 +107,9 @@ class Audit:
                     "SELECT 1 FROM transactions_history WHERE account_id = ?1 AND booked_on >= ?2 LIMIT 1",
                     self._ours(vendor_id), newest,
                 ):  # fmt: skip
-                    wrong.append(f"the cursor of {cursor['connection_id']} is at {newest} of {vendor_id}, the rows are not")
+                    wrong.append(
+                        f"the cursor of {cursor['connection_id']} is at {newest} of {vendor_id}, the rows are not"
+                    )
         return wrong
 
     def _ours(self, vendor_id: str) -> str:
@@ -125,7 +128,7 @@ class Audit:
                     by_key.setdefault(tuple(row[c] for c in key), []).append(dict(row))
             for which, rows in by_key.items():
                 rows.sort(key=lambda row: row["known_from"])
-                for before, after in zip(rows, rows[1:], strict=False):
+                for before, after in itertools.pairwise(rows):
                     if before["known_to"] > after["known_from"]:
                         wrong.append(f"two versions of {name} {which} are known at the same time")
                     if before["known_to"] == after["known_from"] and _content(before) == _content(after):

@@ -37,7 +37,7 @@ class Bank:
     def join(self, login: str, *, accounts: int, rows: int) -> str:
         """A new login with accounts that have some history. Its access token."""
         token = self.tokens[login] = self._token(login)
-        self.simulator.enroll(token)
+        self.simulator.enroll(token).name = login
         for _ in range(accounts):
             self.open_account(login, rows=self._draw.randint(0, rows))
         return token
@@ -92,7 +92,7 @@ class Bank:
             return
         book = self._draw.choice(books)
         moves = (self.buy, self.buy, self.authorize, self.authorize, self.post, self.post, self.drop, self.edit,
-                 self.remove, self.twins)  # fmt: skip
+                 self.edit, self.remove, self.twins, self.twins)  # fmt: skip
         self._draw.choice(moves)(book)
         if self._draw.random() < 0.5:
             self._balance(book)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import selectors
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+
+from tests.simulation.process import PROCESS, Process
 
 
 class SimClock:
@@ -56,12 +59,43 @@ class _Selector(selectors.SelectSelector):
         return super().get_map()
 
 
+class _Ready(collections.deque[asyncio.Handle]):
+    """What is to be run next. What belongs to a frozen process is laid aside instead."""
+
+    def __init__(self, nothing: asyncio.Handle) -> None:
+        super().__init__()
+        self._nothing = nothing
+
+    def popleft(self) -> asyncio.Handle:
+        handle = super().popleft()
+        context = handle._context  # type: ignore[attr-defined]
+        process = context.get(PROCESS) if context is not None else None
+        if process is None or not process.frozen:
+            return handle
+        process.held.append(handle)
+        return self._nothing
+
+
 class SimLoop(asyncio.SelectorEventLoop):
     """One thread, one order of things, and the time of a `SimClock`."""
 
     def __init__(self, clock: SimClock) -> None:
         self._sim_clock = clock
         super().__init__(_Selector(clock))
+        nothing = asyncio.Handle(print, (), self)
+        nothing.cancel()
+        self._ready = _Ready(nothing)
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        """The process stands still, as under SIGSTOP, while the others go on."""
+        if not process.frozen:
+            process.frozen = True
+            self.call_later(seconds, self.thaw, process)
+
+    def thaw(self, process: Process) -> None:
+        process.frozen = False
+        self._ready.extend(process.held)
+        process.held.clear()
 
     def time(self) -> float:
         return self._sim_clock.seconds

@@ -6,8 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import format_datetime
 from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -54,6 +54,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
         self._vendors = vendors
         self._say = say
         self.troubles: list[Trouble] = []
+        self.soon: list[list[Any]] = []  # [how many requests from now, what happens while that one is on its way]
         self.slow = 0.02  # the share of calls that take very long
         self.asked: list[Asked] = []
         self.told_to_wait: dict[tuple[int, str], float] = {}  # (process, who) → not before, by the machine's clock
@@ -69,7 +70,10 @@ class SimNetwork(httpx.AsyncBaseTransport):
         wall = self._clock().timestamp()
         if wall + 0.001 < self.told_to_wait.get((id(process), who), 0.0):
             self.broken.append(f"{process.name} was told to wait and asked {path} before")
-        await asyncio.sleep(self._draw.uniform(1.0, 8.0) if self._draw.random() < self.slow else self._draw.uniform(0.005, 0.08))
+        await asyncio.sleep(
+            self._draw.uniform(1.0, 4.0) if self._draw.random() < self.slow else self._draw.uniform(0.005, 0.08)
+        )
+        self._happen()
         process.alive()
         trouble = self._next(path)
         response = await self._answer(request, trouble)
@@ -78,8 +82,17 @@ class SimNetwork(httpx.AsyncBaseTransport):
         if response.status_code == 429 and (wait := response.headers.get("retry-after")) and wait.isdigit():
             self.told_to_wait[id(process), who] = self._clock().timestamp() + int(wait)
         kind = f" ({trouble.kind})" if trouble else ""
-        self._say(f"{process.name}: {request.method} {path}{query} → {response.status_code}{kind} {len(response.content)} B")
+        self._say(
+            f"{process.name}: {request.method} {path}{query} → {response.status_code}{kind} {len(response.content)} B"
+        )
         return response
+
+    def _happen(self) -> None:
+        for item in list(self.soon):
+            item[0] -= 1
+            if item[0] <= 0:
+                self.soon.remove(item)
+                item[1]()
 
     def _next(self, path: str) -> Trouble | None:
         for trouble in self.troubles:
@@ -93,7 +106,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
         if kind == "unreachable":
             raise httpx.ConnectError("simulated", request=request)
         if kind == "timeout":
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(1.0)
             raise httpx.ReadTimeout("simulated", request=request)
         if trouble is not None and kind == "refuse":
             headers = {}

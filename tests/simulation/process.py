@@ -29,6 +29,8 @@ class Process:
         self.dead = False
         self.statements = 0
         self.crash_at: int | None = None  # the number of the statement that is not run any more
+        self.frozen = False
+        self.held: list[asyncio.Handle] = []  # what it would do if it were not frozen
         self.tasks: set[asyncio.Task[Any]] = set()
         self._on_crash = on_crash
 
@@ -122,7 +124,9 @@ def _connect(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> N
 
 def _connected(connection: Any, record: Any) -> None:
     if PROCESS.get() is not None:
-        connection.execute("PRAGMA synchronous=OFF")  # the files live as long as a seed; what is killed is not the system
+        connection.execute(
+            "PRAGMA synchronous=OFF"
+        )  # the files live as long as a seed; what is killed is not the system
 
 
 class Switchboard:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from fin_infra.runtime import settle_down
 from tests.simulation.world import Template, Verdict, simulate
 
 MEMORY = Path("/dev/shm")
@@ -24,6 +25,7 @@ def lived(seeds: Iterable[int]) -> Iterator[Verdict]:
     """The seeds' worlds, one after the other."""
     with tempfile.TemporaryDirectory(dir=scratch(), prefix="fin-infra-simulation-") as folder:
         template = Template(Path(folder) / "template")
+        settle_down()
         for seed in seeds:
             yield simulate(seed, template, Path(folder))
 
@@ -57,7 +59,11 @@ def _one(seed: int, *, trace: bool) -> int:
     (verdict,) = lived([seed])
     if trace:
         print("\n".join(verdict.trace))
-    print(complaint(verdict) if verdict.wrong else f"seed {seed}: {verdict.runs} runs, nothing wrong, {verdict.digest[:16]}")
+    print(
+        complaint(verdict)
+        if verdict.wrong
+        else f"seed {seed}: {verdict.runs} runs, nothing wrong, {verdict.digest[:16]}"
+    )
     return int(bool(verdict.wrong))
 
 
@@ -71,7 +77,10 @@ def _many(given: argparse.Namespace) -> int:
             if given.stop:
                 break
     took = time.monotonic() - began
-    print(f"{given.seeds} seeds, {failed} failed; {runs} runs, {calls} calls, {crashes} crashes; {took:.1f} s, {given.seeds / took:.1f} seeds/s", flush=True)
+    print(
+        f"{given.seeds} seeds, {failed} failed; {runs} runs, {calls} calls, {crashes} crashes; {took:.1f} s, {given.seeds / took:.1f} seeds/s",
+        flush=True,
+    )
     return int(failed > 0)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from tests.simulation.audit import Audit
 from tests.simulation.bank import Bank
 from tests.simulation.clock import SimClock, SimLoop
 from tests.simulation.network import SimNetwork, Trouble
-from tests.simulation.process import Crash, Process, Switchboard, task_factory
+from tests.simulation.process import PROCESS, Crash, Process, Switchboard, task_factory
 
 STARTS = (
     datetime(2026, 3, 7, 20, tzinfo=UTC),  # the night in which New York loses an hour
@@ -103,9 +104,9 @@ def simulate(seed: int, template: Template, folder: Path) -> Verdict:
     home = folder / f"seed-{seed}"
     template.copy(home)
     world = World(seed, home)
-    with _knobs(world.draw), _seeded(seed), Switchboard(), _logged(world.say):
-        loop = SimLoop(world.clock)
-        loop.set_task_factory(task_factory)  # type: ignore[arg-type]
+    with _knobs(world.draw), _seeded(seed), Switchboard(), _logged(world):
+        loop = world.loop = SimLoop(world.clock)
+        loop.set_task_factory(task_factory)
         loop.set_exception_handler(world.unhandled)
         try:
             loop.run_until_complete(world.live())
@@ -154,12 +155,15 @@ def _knobs(draw: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def _logged(say: Callable[[str], None]) -> Iterator[None]:
+def _logged(world: World) -> Iterator[None]:
     """What our code logs becomes a part of the trace."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say(f"log: {record.levelname.lower()} {record.getMessage()}")
+            if record.name.startswith("fin_infra"):
+                world.say(f"log: {record.levelname.lower()} {record.getMessage()}")
+            else:  # these tell how long things really took
+                world.aside.append(record.getMessage())
 
     handler = Handler()
     kept = [(log, log.level, log.propagate) for log in map(logging.getLogger, ("fin_infra", "svc_infra"))]
@@ -213,9 +217,11 @@ class World:
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed = seed
         self.folder = folder
+        self.loop: SimLoop
         self.draw = random.Random(f"{seed}/script")
         self.clock = SimClock(self.draw.choice(STARTS) + timedelta(minutes=self.draw.randint(0, 2_000)))
         self.trace: list[str] = []
+        self.aside: list[str] = []  # said by others than us, which may not be the same again
         self.wrong: list[str] = []
         self.reports: list[SyncReport] = []
         self.processes: list[Process] = []
@@ -230,7 +236,7 @@ class World:
         self._said_wrong: set[str] = set()
         self._outside = contextvars.copy_context()  # of no process
         self._audit = Audit(folder)
-        self._lease = self.draw.choice((2.0, 4.0, 60.0))
+        self._lease = self.draw.choice((1.5, 3.0, 6.0))
         self._slots = self.draw.choice((1, 2, 8))
         self.settings = settings_in(folder, lease_seconds=self._lease, plan_seconds=5.0, slots=self._slots)
         self._project = Project(project().root)
@@ -275,6 +281,7 @@ class World:
     async def end(self) -> None:
         self._over = True
         for process in self.processes:
+            self.loop.thaw(process)
             process.crash()
             await process.buried()
         self._audit.close()
@@ -292,7 +299,7 @@ class World:
 
     async def _step(self) -> None:
         """Things happen, time passes, and the machines do their work or fail."""
-        draw, loop = self.draw, asyncio.get_running_loop()
+        draw = self.draw
         for _ in range(draw.choice((0, 1, 2, 4))):
             self.bank.move()
         if draw.random() < 0.5:
@@ -311,15 +318,16 @@ class World:
         hop = draw.choice(HOPS)
         self.say(f"{hop} pass")
         self.clock.hop(hop)
-        for _ in range(draw.choice((0, 0, 1, 2))):
-            loop.call_later(draw.uniform(0.0, 1.0), self.bank.move)
-        if draw.random() < 0.25:
-            loop.call_later(draw.uniform(0.05, 0.6), self._standstill, draw.choice((1.0, 5.0, 90.0)))
-        if draw.random() < 0.2:
-            loop.call_later(draw.uniform(0.0, 0.6), self._by_hand)
+        soon: list[Callable[[], None]] = [self.bank.move] * draw.choice((0, 0, 1, 3))
+        if draw.random() < 0.35:
+            soon.append(lambda: self._standstill(draw.choice((2.0, 8.0, 90.0))))
+        if draw.random() < 0.35:
+            soon.append(self._freeze)
+        if draw.random() < 0.3:
+            soon.append(self._by_hand)
         if draw.random() < 0.08:
-            login = draw.choice(sorted(self.bank.tokens))
-            loop.call_later(draw.uniform(0.0, 0.6), self.bank.disconnect, login)
+            soon.append(lambda: self.bank.disconnect(draw.choice(sorted(self.bank.tokens))))
+        self.network.soon += [[draw.randint(1, 6), act] for act in soon]
         await self._settle()
         if draw.random() < 0.7:
             await self._relink_refused()
@@ -329,6 +337,7 @@ class World:
         self._quiet = True
         self.say("all is quiet from here on")
         self.network.troubles.clear()
+        self.network.soon.clear()
         self.network.slow = 0.0
         self.clock.skew = timedelta()
         for process in self.processes:
@@ -358,9 +367,22 @@ class World:
     def _trouble(self) -> None:
         draw = self.draw
         kind = draw.choice(
-            ("refuse", "refuse", "refuse", "dropped", "dropped", "truncated", "garbage", "empty", "unreachable", "timeout")
+            (
+                "refuse",
+                "refuse",
+                "refuse",
+                "dropped",
+                "dropped",
+                "truncated",
+                "garbage",
+                "empty",
+                "unreachable",
+                "timeout",
+            )
         )
-        trouble = Trouble(kind, times=draw.choice((1, 1, 1, 2, 3, 12)), on=draw.choice(("", "", "/transactions", "/balances")))
+        trouble = Trouble(
+            kind, times=draw.choice((1, 1, 1, 2, 3, 15)), on=draw.choice(("", "", "/transactions", "/balances"))
+        )
         if kind == "refuse":
             trouble.status = draw.choice((429, 429, 500, 502, 503, 504))
             if trouble.status in (429, 503):
@@ -385,6 +407,13 @@ class World:
         if not self._quiet:
             self.say(f"everything stands still for {seconds:g} s")
             self.clock.hop(timedelta(seconds=seconds))
+
+    def _freeze(self) -> None:
+        """The process that asks right now stands still, the others go on: its lease runs out."""
+        process, seconds = PROCESS.get(), self.draw.choice((1.0, 5.0, 20.0))
+        if process is not None and process.name in self._workers:
+            self.say(f"{process.name} stands still for {seconds:g} s")
+            self.loop.call_later(0, self.loop.freeze, process, seconds, context=self._outside)
 
     def _by_hand(self) -> None:
         """Somebody syncs a stream by hand, beside the workers."""
@@ -473,8 +502,7 @@ class World:
     def _worker(self, name: str) -> None:
         def then(process: Process) -> None:
             self._coming_back += 1
-            loop = asyncio.get_running_loop()
-            loop.call_later(self.draw.uniform(0.1, 5.0), self._back, process, context=self._outside)
+            self.loop.call_later(self.draw.uniform(0.1, 2.0), self._back, process, context=self._outside)
 
         process, stop = self._process(name, then), asyncio.Event()
         self._workers[name], self._stops[name] = process, stop
@@ -519,7 +547,9 @@ class World:
             by_hand = any(p.tasks for p in self.processes if p.name.startswith("hand"))
             calm = 0 if busy or by_hand else calm + 1
             if self.clock.seconds - began > PATIENCE:
-                self.accuse("a job is neither done nor put off: " + "; ".join(str(tuple(j)) for j in self._audit.jobs()))
+                self.accuse(
+                    "a job is neither done nor put off: " + "; ".join(str(tuple(j)) for j in self._audit.jobs())
+                )
                 raise Lost("the world does not come to rest")
         self._look(after="a while")
 
@@ -558,7 +588,7 @@ class World:
             tenant = next(link.tenant for link in self.links if link.login == self.bank.owner[book.id])
             if row["tenant_id"] != tenant:
                 self.accuse(f"{book.id} belongs to {tenant} and is kept for {row['tenant_id']}")
-            if book.open and (book.id not in balances or model.Decimal(balances[book.id]["current"]) != book.balance):
+            if book.open and (book.id not in balances or Decimal(balances[book.id]["current"]) != book.balance):
                 kept = balances[book.id]["current"] if book.id in balances else None
                 self.accuse(f"{book.id} has a balance of {kept}, at the bank it is {book.balance}")
 
@@ -568,8 +598,13 @@ class World:
             mine = link.connection_id
             for row in self._audit.rows("SELECT * FROM streams WHERE connection_id = ?", mine):
                 if row["state"] != "ok" or row["last_success_at"] < now - 28 * 3_600 * 1_000_000:
-                    self.accuse(f"{mine}/{row['dataset']} is {row['state']} since {row['last_success_at']}: {row['next_reason']}")
-            due = {row["dataset"]: row["due_at"] for row in self._audit.rows("SELECT * FROM due WHERE connection_id = ?", mine)}
+                    self.accuse(
+                        f"{mine}/{row['dataset']} is {row['state']} since {row['last_success_at']}: {row['next_reason']}"
+                    )
+            due = {
+                row["dataset"]: row["due_at"]
+                for row in self._audit.rows("SELECT * FROM due WHERE connection_id = ?", mine)
+            }
             if set(due) != {"accounts", "transactions"}:
                 self.accuse(f"{mine} is planned for {sorted(due)} only")
             for dataset, at in due.items():
@@ -586,7 +621,7 @@ class World:
 
     def _secrets(self) -> None:
         tokens = [token for link in self.links for token in link.tokens]
-        trace = "\n".join(self.trace)
+        trace = "\n".join([*self.trace, *self.aside])
         files = b"".join(path.read_bytes() for path in sorted(self.folder.iterdir()))
         for token in tokens:
             if token in trace or token.encode() in files:

@@ -74,6 +74,7 @@ class Enrollment:
     accounts: list[SimAccount]
     disconnected: str | None = None  # e.g. user_action.mfa_required
     revoked: bool = False
+    name: str = ""  # what its `enrollment_id` is made of; by default the token, which nobody should see in a row
 
 
 class TellerSimulator(Simulator):
@@ -204,7 +205,8 @@ class TellerSimulator(Simulator):
             return enrollment
         if enrollment.disconnected:
             return _error(404, f"enrollment.disconnected.{enrollment.disconnected}", "Enrollment is not healthy")
-        return JSONResponse([_account_json(account, enrollment.token) for account in enrollment.accounts])
+        name = enrollment.name or enrollment.token
+        return JSONResponse([_account_json(account, name) for account in enrollment.accounts])
 
     async def _account(self, request: Request) -> Response:
         account = self._of(request)
