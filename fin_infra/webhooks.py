@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import delete, func, insert, select, text, union, update
+from sqlalchemy import delete, func, select, text, union, update
 
 from fin_infra.errors import FinInfraError, TransientError, UsageError, WebhookRefused
 from fin_infra.planning import mark
@@ -102,7 +102,7 @@ class Receiver:
         now = self._now()
         keys = secrets
         if webhooks.key_id is not None:
-            keys = [self._keys.get(provider, webhooks.key_id(headers))]
+            keys = [self._keys.get(provider, webhooks.key_id(headers, body))]
         event = webhooks.verify(headers, body, keys, now)
         digest = _digest(webhooks, headers, body)
         with self._store.writing() as sql:
@@ -253,12 +253,16 @@ class Keys:
             ) from None
 
     def _keep(self, sql: SqlConnection, provider: Provider, key_id: str, body: str) -> None:
-        values = {"body": body, "fetched_at": micros(self._now())}
-        if sql.execute(update(WEBHOOK_KEYS).where(*_is(provider, key_id)).values(**values)).rowcount == 0:
-            sql.execute(insert(WEBHOOK_KEYS), {"provider": provider.name, "key_id": key_id, **values})
+        sql.execute(
+            KEY, {"provider": provider.name, "key_id": key_id, "body": body, "now": micros(self._now())}
+        )  # fmt: skip
 
 
 ASKING = threading.Lock()
+KEY = text(
+    "INSERT INTO webhook_keys (provider, key_id, body, fetched_at) VALUES (:provider, :key_id, :body, :now) "
+    "ON CONFLICT (provider, key_id) DO UPDATE SET body = excluded.body, fetched_at = excluded.fetched_at"
+)
 RECEIPT = text(
     "INSERT INTO webhook_receipts (provider, digest, received_at) VALUES (:provider, :digest, :now) "
     "ON CONFLICT DO NOTHING"

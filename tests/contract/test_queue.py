@@ -200,6 +200,33 @@ def test_many_are_added_at_once_and_the_new_ones_counted(queue: SqlJobQueue) -> 
     assert queue.stats().ready == 2
 
 
+def test_which_keys_run_is_told(queue: SqlJobQueue) -> None:
+    for key in ("a", "b", "c"):
+        queue.enqueue("sync", {}, unique_key=key)
+    queue.enqueue("sync", {}, lane="interactive")  # of no key
+    assert queue.running(["a", "b"]) == set()
+    assert taken(queue) is not None
+    first = taken(queue)
+    assert queue.running(["a", "b", "c", "d"]) == {"a"}
+    assert queue.running(["b"]) == set()
+    queue.ack(first.id)
+    assert queue.running(["a"]) == set()
+
+
+def test_an_order_at_once_hastens_the_job_that_waits_and_no_running_one(
+    queue: SqlJobQueue, clock: VirtualClock
+) -> None:
+    queue.enqueue("sync", {}, unique_key="a", delay_seconds=3600)
+    order: dict[str, Any] = {"name": "sync", "payload": {}, "unique_key": "a", "lane": "webhook"}
+    assert queue.enqueue_many([order]) == 0
+    assert queue.reserve_next() is None
+    assert queue.enqueue_many([{**order, "at_once": True}]) == 0
+    job = taken(queue)
+    assert (job.lane, job.attempts) == ("webhook", 1)
+    assert queue.enqueue_many([{**order, "at_once": True}]) == 0
+    assert (queue.stats().ready, queue.stats().running) == (0, 1)
+
+
 # -- leases and fences ---------------------------------------------------------------------------------------------------
 
 

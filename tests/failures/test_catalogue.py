@@ -6,14 +6,6 @@ import re
 from pathlib import Path
 
 NOT_YET = {
-    11: "no dedupe hash exists: identity is the vendor's id",
-    12: "fallback identities: every vendor so far gives ids",
-    14: "cursor streams: none yet, Teller's is a window",
-    15: "cursor streams: none yet; a cursor's generation is tested under T-22",
-    17: "history phases: Teller has none",
-    18: "freshness objective: comes with freshness per stream",
-    20: "one source with several datasets failing midway: comes with reconciliation",
-    21: "state size over years: property test comes with the simulation",
     26: "quota ledger: comes with it",
     27: "quota ledger: comes with it",
     29: "text with status 200: no such vendor yet",
@@ -23,7 +15,6 @@ NOT_YET = {
     34: "corporate actions: no such dataset yet",
     41: "quote units: Alpaca lists in dollars only; comes with the first venue in pence",
     42: "conversion: no FX rates yet",
-    45: "lots: none are kept; a basis is the vendor's own total, worked out by nobody else",
 }
 
 

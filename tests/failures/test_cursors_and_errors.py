@@ -11,9 +11,15 @@ from pathlib import Path
 
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.store import Stream
+from tests.guards import guarded
 from tests.world import World, bought, card, checking
 
 
+@guarded(
+    "a full disk goes unnoticed", "store/sql.py",
+    '        raise StoreError(f"the database',
+    '        return\n        raise StoreError(f"the database',
+)  # fmt: skip
 async def test_t16_an_answer_that_could_not_be_applied_is_not_lost(world: World, tmp_path: Path) -> None:
     """The disk fills up while rows are applied: the cursor stays behind them, and the next run brings them."""
     world.bank.enroll("tok", checking("acc_1", *(bought(f"txn_{n}", description="x" * 500) for n in range(900))))
@@ -53,6 +59,7 @@ asyncio.run(main())
     assert (report.outcome, report.total.inserted) == ("ok", 900)
 
 
+@guarded("paid pages are forgotten", "engine/staging.py", "        resume[staged.subject] = staged.position\n", "")
 async def test_t16_pages_already_paid_for_are_not_asked_again_after_a_break(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *(bought(f"txn_{n:04}") for n in range(450))))
     connection = await world.link()
@@ -91,6 +98,11 @@ async def test_t16_pages_of_an_unfinished_account_are_kept_while_the_others_comm
     assert (report.outcome, report.total.inserted, report.calls) == ("ok", 250, 3), "acc_1 again, two pages of acc_2"
 
 
+@guarded(
+    "one account stops all", "providers/teller/client.py",
+    "if error.code not in ONE_ACCOUNT_ONLY or",
+    "if True or",
+)  # fmt: skip
 async def test_t23_one_account_that_fails_stops_no_other(world: World) -> None:
     accounts = [checking(f"acc_{n}", bought(f"txn_{n}")) for n in range(13)]
     world.bank.enroll("tok", *accounts)
@@ -125,6 +137,11 @@ async def test_t23_another_connection_goes_on_when_one_needs_its_owner(world: Wo
     assert "log in at the bank again" in (state.reason or "")
 
 
+@guarded(
+    "a dead login is asked again", "planning/planner.py",
+    'micros(now), CONNECTIONS.c.state == "active"',
+    "micros(now)",
+)  # fmt: skip
 async def test_t24_reauth_is_a_state_and_retries_stop_until_the_owner_acts(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     connection = await world.link()
@@ -144,6 +161,11 @@ async def test_t24_reauth_is_a_state_and_retries_stop_until_the_owner_acts(world
     assert world.stream("accounts")["state"] == "ok"
 
 
+@guarded(
+    "a rate limit burns an attempt", "outcomes.py",
+    'return Outcome("later", error.retry_after',
+    'return Outcome("retry", error.retry_after',
+)  # fmt: skip
 async def test_t25_a_rate_limit_is_a_wait_with_a_time_and_nothing_asks_to_relink(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -172,6 +194,7 @@ async def test_t25_a_short_wait_is_waited_for_without_giving_the_slot_back(world
     assert (reports["transactions"].outcome, reports["transactions"].calls) == ("ok", 2)
 
 
+@guarded("the second commit wins too", "store/sql.py", "if done != 1:", "if False:")
 async def test_t22_a_run_that_commits_second_writes_nothing(world: World) -> None:
     world.bank.enroll("tok", card("acc_2", bought("txn_1", "5.00")))
     connection = await world.link()
@@ -195,6 +218,11 @@ async def test_t22_a_run_that_commits_second_writes_nothing(world: World) -> Non
     assert world.ids() == ["txn_1", "txn_2"]
 
 
+@guarded(
+    "a card's purchases count as income", "providers/teller/frames.py",
+    "        return negated\n",
+    "        return lambda text: text\n",
+)  # fmt: skip
 async def test_t46_signs_are_the_holders_for_every_kind_of_account(world: World) -> None:
     world.bank.enroll(
         "tok",

@@ -14,9 +14,15 @@ from fin_infra.engine import SyncReport
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
+from tests.guards import guarded
 from tests.world import World, bought, checking
 
 
+@guarded(
+    "a date passes through a zone", "store/codec.py",
+    'return column.str.to_date("%Y-%m-%d")',
+    'return column.str.to_datetime("%Y-%m-%d", time_zone="UTC").dt.convert_time_zone("America/New_York").dt.date()',
+)  # fmt: skip
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York", "Pacific/Pago_Pago", "UTC"])
 async def test_t49_a_bank_date_stays_the_date_it_is_in_every_zone(
     world: World, zone: str, monkeypatch: pytest.MonkeyPatch
@@ -37,6 +43,11 @@ async def test_t49_a_bank_date_stays_the_date_it_is_in_every_zone(
     ]
 
 
+@guarded(
+    "no date is 1970", "datasets/base.py",
+    'given = given.replace("0", None)  # a vendor',
+    "cast = cast.fill_null(pl.date(1970, 1, 1))  # a vendor",
+)  # fmt: skip
 async def test_t49_a_missing_date_is_null_never_1970_and_a_wrong_one_is_not_guessed(world: World) -> None:
     rows = [bought("txn_0", on="0"), bought("txn_b", on=" "), bought("txn_w", on="2026-02-30"), bought("txn_ok")]
     world.bank.enroll("tok", checking("acc_1", *rows))
@@ -48,6 +59,7 @@ async def test_t49_a_missing_date_is_null_never_1970_and_a_wrong_one_is_not_gues
     assert (finding["subject"], finding["detail"]) == ("acc_1 txn_w", "not kept: booked_on is not a date as YYYY-MM-DD")
 
 
+@guarded("a vanished worker keeps its job", "runtime/queue.py", "            self._reclaim(sql, now)\n", "")
 async def test_t50_a_job_whose_worker_vanished_is_done_by_the_next_within_its_lease(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     connection = await world.link()
@@ -74,6 +86,7 @@ async def test_t50_a_job_whose_worker_vanished_is_done_by_the_next_within_its_le
     assert {run["outcome"] for run in world.rows("runs")} == {"ok"}
 
 
+@guarded("leases are not renewed", "runtime/worker.py", "if self._jobs.extend(job.id) == 0:", "if False:")
 async def test_t50_a_slow_job_keeps_its_lease_while_its_worker_lives(world: World) -> None:
     settings = world.settings.model_copy(update={"lease_seconds": 0.5})
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
@@ -89,6 +102,11 @@ async def test_t50_a_slow_job_keeps_its_lease_while_its_worker_lives(world: Worl
     assert [(r.dataset, r.outcome) for r in reports if r.dataset == "accounts"] == [("accounts", "ok")]
 
 
+@guarded(
+    "a late ack counts", "runtime/queue.py",
+    "{statement} WHERE id = ? AND fence = ? AND state = 'running'\", (*values, key, fence)",
+    '{statement} WHERE id = ?", (*values, key)',
+)  # fmt: skip
 async def test_t51_a_run_whose_lease_was_lost_writes_nothing_over_its_successor(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -177,6 +195,11 @@ async def test_t53_a_day_with_a_changed_clock_has_one_run(
     assert [f"{due:%m-%d %H:%M}" for _, due in runs if due >= begin] == expected
 
 
+@guarded(
+    "a changed schedule runs at once", "planning/planner.py",
+    "wanted[key] = (schedule, micros(schedule.due_after(now, stream)))",
+    "wanted[key] = (schedule, micros(now))",
+)  # fmt: skip
 async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_path: Path) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -194,6 +217,7 @@ async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_pa
     assert [r.dataset for r in reports] == ["transactions"]
 
 
+@guarded("a stream may have two jobs", "planning/planner.py", '"unique_key": d.unique_key', '"unique_key": None')
 async def test_t55_a_finished_job_can_be_queued_again_and_a_live_one_only_once(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1"))
     await world.link()
@@ -211,6 +235,7 @@ async def test_t55_a_finished_job_can_be_queued_again_and_a_live_one_only_once(w
         assert runtime.queue.stats().ready == 2
 
 
+@guarded("unknown jobs are taken", "runtime/queue.py", 'f"AND name IN (', 'f"AND id NOT IN (')
 async def test_t56_a_job_of_a_kind_we_do_not_know_is_left_for_who_does(world: World) -> None:
     async with world.runtime() as runtime:
         runtime.queue.enqueue("somebody_elses", {"connection": "x"})

@@ -15,6 +15,7 @@ from fin_infra.providers.alpaca.simulator import PAPER_CASH, Fault, SimActivity,
 from fin_infra.reader import read
 from fin_infra.store import open_store
 from tests.broker import BARS, BrokerWorld, position
+from tests.guards import guarded
 
 HOUR = timedelta(hours=1)
 
@@ -136,6 +137,11 @@ async def test_t28_holdings_and_prices_commit_although_the_history_of_activities
     assert len(tokens) - 19 <= 2, "none that was paid for is asked for again, but the one that was refused"
 
 
+@guarded(
+    "what is dated before the newest row is skipped", "providers/alpaca/client.py",
+    "rows = wire.activities(reply.body)",
+    'rows = [r for r in wire.activities(reply.body) if str(r.get("date") or "9") >= str(since)]',
+)  # fmt: skip
 async def test_t19_an_activity_that_is_booked_late_under_an_old_date_is_picked_up(market: BrokerWorld) -> None:
     account = SimBrokerage("acc_1", positions=[position("AAPL")])
     for on, made in (
@@ -157,6 +163,11 @@ async def test_t19_an_activity_that_is_booked_late_under_an_old_date_is_picked_u
 # -- T-44, T-46: what a position costs, and what explains it -------------------------------------------------------------
 
 
+@guarded(
+    "the average cost is taken for the position's", "providers/alpaca/frames.py",
+    '_fine(_short(row, "cost_basis"))',
+    '_fine(_text(row, "avg_entry_price"))',
+)  # fmt: skip
 async def test_t44_the_basis_is_the_total_and_what_is_not_said_stays_unknown(market: BrokerWorld) -> None:
     unsaid: dict[str, str | None] = {"cost_basis": None, "market_value": None, "current_price": None}
     await market.link(account=SimBrokerage("acc_1", positions=[
@@ -176,6 +187,11 @@ async def test_t44_the_basis_is_the_total_and_what_is_not_said_stays_unknown(mar
             assert row["market_value"] == row["quantity"] * row["multiplier"] * row["price"]
 
 
+@guarded(
+    "a sale costs money", "providers/alpaca/frames.py",
+    'return _negated(quantity) if _kind(row) == "sell" else quantity',
+    "return quantity",
+)  # fmt: skip
 async def test_t46_activities_explain_cash_and_positions_and_values_add_up_to_the_total(market: BrokerWorld) -> None:
     account = sandbox(market.broker, "PK1", "secret of PK1", today=market.clock().date())
     await market.linked({"key_id": "PK1", "secret_key": "secret of PK1"}, "ada")
@@ -250,6 +266,7 @@ def snapshots() -> list[SimBrokerage]:
     return [SimBrokerage("acc_1", "1000", positions=first), SimBrokerage("acc_1", "2222", positions=second)]
 
 
+@guarded("a snapshot is written in parts", "engine/sync.py", 'atomic=run.source.kind == "snapshot"', "atomic=False")
 async def test_t47_whoever_reads_while_snapshots_are_switched_sees_the_one_or_the_other(market: BrokerWorld) -> None:
     states = snapshots()
     account = SimBrokerage("acc_1", positions=list(states[0].positions), cash=states[0].cash)
@@ -275,6 +292,16 @@ async def test_t47_whoever_reads_while_snapshots_are_switched_sees_the_one_or_th
         assert then in expected["holdings"]
 
 
+@guarded(
+    "half the positions vanish at once", "engine/changes.py",
+    'if shrunk and suspect != spot["suspect"]:',
+    "if False:",
+)  # fmt: skip
+@guarded(
+    "a guarded answer is half taken over", "engine/changes.py",
+    "return Change(schema, built.good.clear())",
+    "return Change(schema, built.good)",
+)  # fmt: skip
 async def test_t47_when_half_the_positions_vanish_nothing_changes_until_a_second_read_agrees(
     market: BrokerWorld,
 ) -> None:
@@ -326,6 +353,11 @@ async def test_t36_an_empty_list_of_positions_empties_no_account_at_first(market
     assert market.rows("holdings") == []
 
 
+@guarded(
+    "an unusable row keeps sold positions alive", "engine/changes.py",
+    'if account is None or "" in unusable:',
+    "if account is None or built.rejects:",
+)  # fmt: skip
 @pytest.mark.parametrize("known", [True, False])
 async def test_t47_a_position_that_cannot_be_used_stays_and_keeps_no_sold_one_alive(
     market: BrokerWorld, known: bool

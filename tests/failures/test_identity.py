@@ -6,9 +6,11 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
+from tests.guards import guarded
 from tests.world import World, bought, card, checking
 
 
+@guarded("what the store holds already is new to it", "store/sql.py", "if old is None:", "if True:")
 async def test_t01_two_jobs_for_one_connection_at_once_leave_each_row_once(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *(bought(f"txn_{n}") for n in range(250))))
     connection = await world.link()
@@ -24,6 +26,12 @@ async def test_t01_two_jobs_for_one_connection_at_once_leave_each_row_once(world
     assert sorted(keys) == world.ids()
 
 
+@guarded(
+    "every row counts as changed", "store/statements.py",
+    "return all(new[i] == old[i] for i in self._compared)",
+    "return False",
+)  # fmt: skip
+@guarded("a changed row is not written", "store/statements.py", "DO UPDATE SET {updates}", "DO NOTHING")
 async def test_t02_a_changed_row_is_changed_not_added_and_replaying_it_does_nothing(world: World) -> None:
     row = bought("txn_1", "-10.00")
     world.bank.enroll("tok", checking("acc_1", row))
@@ -41,6 +49,7 @@ async def test_t02_a_changed_row_is_changed_not_added_and_replaying_it_does_noth
     assert len(world.rows("transactions", history=True)) == 2
 
 
+@guarded("no match of pending and posted", "engine/identity.py", "return dict(sure.rows()),", "return {},")
 async def test_t03_a_posted_row_with_a_new_id_supersedes_its_pending_row(world: World) -> None:
     world.bank.enroll("tok", card("acc_2", bought("txn_p", "31.00", "2026-11-23", status="pending")))
     await world.link()
@@ -54,6 +63,11 @@ async def test_t03_a_posted_row_with_a_new_id_supersedes_its_pending_row(world: 
     assert world.rows("transactions")[0]["pending_transaction_id"] == "txn_p"
 
 
+@guarded(
+    "an ambiguous posting is guessed", "engine/identity.py",
+    '.filter(pl.col("transaction_id").is_unique() & ',
+    ".filter(True | ",
+)  # fmt: skip
 async def test_t03_an_ambiguous_posting_goes_to_review_and_a_vanished_pending_row_leaves_the_totals(
     world: World,
 ) -> None:
@@ -71,6 +85,11 @@ async def test_t03_an_ambiguous_posting_goes_to_review_and_a_vanished_pending_ro
     assert {row["transaction_id"]: row["status"] for row in world.rows("transactions")} == statuses
 
 
+@guarded(
+    "a pending row outlives its posting", "engine/reconcile.py",
+    "[*posted_gone.to_list(), *sorted({*matches.values(), *by_link})]",
+    "posted_gone.to_list()",
+)  # fmt: skip
 async def test_t04_posted_supersedes_pending_whatever_the_order_of_rows(world: World) -> None:
     world.bank.enroll("tok", card("acc_2", bought("txn_p", "7.00", "2026-11-22", status="pending"), bought("txn_x")))
     await world.link()
@@ -84,6 +103,11 @@ async def test_t04_posted_supersedes_pending_whatever_the_order_of_rows(world: W
     }
 
 
+@guarded(
+    "date and amount make an identity", "providers/teller/frames.py",
+    '"transaction_id": _texts(rows, "id"),',
+    "\"transaction_id\": [f\"{row.get('date')} {row.get('amount')}\" for row in rows],",
+)  # fmt: skip
 async def test_t09_two_real_identical_purchases_stay_two(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1"), bought("txn_2")))
     await world.link()
@@ -92,6 +116,11 @@ async def test_t09_two_real_identical_purchases_stay_two(world: World) -> None:
     assert world.ids() == ["txn_1", "txn_2"]
 
 
+@guarded(
+    "a blank id stays an id", "datasets/base.py",
+    'return pl.when(column != "").then(column).alias(name)',
+    "return column.alias(name)",
+)  # fmt: skip
 async def test_t10_blank_ids_match_nothing_and_the_rest_commits(world: World) -> None:
     rows = [bought(" ", "-1.00"), bought("", "-2.00"), bought("txn_3", "-3.00")]
     world.bank.enroll("tok", checking("acc_1", *rows), checking("acc_9", bought(" ", "-4.00")))
@@ -105,6 +134,7 @@ async def test_t10_blank_ids_match_nothing_and_the_rest_commits(world: World) ->
     assert all("transaction_id is missing" in f["detail"] for f in findings)
 
 
+@guarded("removed rows stay", "store/sql.py", "statements.remove(sql, gone)", "pass")
 async def test_t13_a_removed_row_leaves_the_table_stays_in_history_and_revives(world: World) -> None:
     rows = [bought(f"txn_{n}", on="2026-11-20") for n in range(20)]
     world.bank.enroll("tok", checking("acc_1", *rows))
@@ -123,6 +153,11 @@ async def test_t13_a_removed_row_leaves_the_table_stays_in_history_and_revives(w
     assert [v["known_to"] is None for v in versions] == [False, True]
 
 
+@guarded(
+    "an empty answer empties the table", "engine/reconcile.py",
+    "confirmed = suspect if suspect <=",
+    "confirmed = frozenset(vanished['transaction_id']) if suspect is not None or suspect <=",
+)  # fmt: skip
 async def test_t36_an_empty_answer_removes_nothing_until_a_second_read_agrees(world: World) -> None:
     account = checking("acc_1", *(bought(f"txn_{n}") for n in range(10)))
     world.bank.enroll("tok", account)

@@ -23,6 +23,7 @@ from fin_infra.settings import Settings
 from fin_infra.store import Stream, open_store
 from fin_infra.testing import VirtualClock
 from tests.broker import BARS, BrokerWorld, answer, close_of, day_of, position
+from tests.guards import guarded
 
 HOUR = timedelta(hours=1)
 
@@ -40,6 +41,7 @@ async def settled(market: BrokerWorld, *symbols: str) -> None:
     assert set(market.states(symbols[0]).values()) == {"final"}
 
 
+@guarded("a changed basis goes unseen", "engine/series.py", '& _differs(("close",)))', "& False)")
 async def test_t32_a_split_adjusted_series_is_read_anew_at_once_and_has_no_step(market: BrokerWorld) -> None:
     await settled(market, "AAPL", "MSFT")
     before = market.held("MSFT")
@@ -81,6 +83,11 @@ async def test_t32_a_vendor_that_adjusts_days_after_the_split_leaves_no_step(mar
     assert market.held() == market.served()
 
 
+@guarded(
+    "bars older than a first read keep their basis", "engine/series.py",
+    'days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected]',
+    "days = expected",
+)  # fmt: skip
 async def test_t32_bars_older_than_a_first_read_goes_are_read_anew_too(market: BrokerWorld) -> None:
     await settled(market, "AAPL")
     await market.sync(at=market.after_close("2027-01-15"))
@@ -90,6 +97,11 @@ async def test_t32_bars_older_than_a_first_read_goes_are_read_anew_too(market: B
     assert market.held() == market.served()
 
 
+@guarded(
+    "half a series takes the place of a whole one", "engine/series.py",
+    "if before is None or len(lost) < before:",
+    "if False:",
+)  # fmt: skip
 async def test_t32_a_short_answer_to_the_second_read_switches_nothing_by_half(market: BrokerWorld) -> None:
     await settled(market, "AAPL")
     before = market.held()
@@ -145,6 +157,7 @@ async def test_t32_one_corrected_final_bar_is_taken_over_said_and_final_after_a_
 # -- T-35: incomplete bars ---------------------------------------------------------------------------------------------
 
 
+@guarded("one read is enough", "engine/series.py", "pl.when(kept | again | late)", "pl.when(pl.lit(True))")
 async def test_t35_an_incomplete_bar_stored_after_the_close_does_not_stay(market: BrokerWorld) -> None:
     await settled(market, "AAPL")
     friday = date(2026, 11, 27)
@@ -170,6 +183,11 @@ async def test_t35_two_reads_within_a_moment_are_one(market: BrokerWorld) -> Non
     assert market.states()["2026-11-27"] == "provisional"
 
 
+@guarded(
+    "an old bar that changed is final at once", "engine/series.py",
+    'late = pl.col("read_at").is_null() & (',
+    "late = (",
+)  # fmt: skip
 async def test_t35_an_incomplete_bar_that_is_corrected_after_the_weekend_is_not_final_at_one_read(
     market: BrokerWorld,
 ) -> None:
@@ -220,6 +238,11 @@ async def test_t36_an_empty_answer_to_a_full_read_removes_no_bar(market: BrokerW
 # -- T-37: nothing before ----------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "what was before the listing is asked for ever", "engine/series.py",
+    '            spot["head"] = begin\n',
+    "            pass\n",
+)  # fmt: skip
 async def test_t37_what_was_not_yet_listed_is_asked_for_twice_and_then_no_more(market: BrokerWorld) -> None:
     market.has_bars("NEWCO", days=market.sessions("2026-11-10"))
     await market.link("NEWCO")
@@ -253,6 +276,11 @@ async def test_t37_a_vendors_bad_day_does_not_cut_the_history_off(market: Broker
         assert market.held(symbol) == market.served(symbol, first="2025-11-20")
 
 
+@guarded(
+    "one miss is enough", "engine/series.py",
+    "return not seen or now - datetime.fromisoformat(seen) >= MISSED_APART",
+    "return True",
+)  # fmt: skip
 async def test_t37_two_reads_around_midnight_are_no_two_days(market: BrokerWorld) -> None:
     market.has_bars("AAPL")
     await market.link("AAPL")
@@ -327,6 +355,11 @@ async def test_t38_after_twelve_days_down_over_a_holiday_one_run_leaves_no_hole(
     assert market.findings() == {}
 
 
+@guarded(
+    "final bars are asked for again", "engine/series.py",
+    "missing = [day for day in expected if day not in final.get(instrument, ())]",
+    "missing = expected",
+)  # fmt: skip
 async def test_t38_on_a_weekend_repeated_runs_ask_for_nothing_once_all_is_final(market: BrokerWorld) -> None:
     market.has_bars("AAPL")
     market.schedule("schedules: {prices: {job: sync_prices, every: 1h}}")
@@ -429,6 +462,7 @@ async def test_t39_a_coin_has_a_bar_every_day_and_its_day_is_over_before_it_is_a
 # -- T-40: days without a session --------------------------------------------------------------------------------------
 
 
+@guarded("a holiday has a bar", "engine/series.py", "    return inside, strays", "    return rows, strays")
 async def test_t40_a_bar_on_a_holiday_or_a_weekend_is_set_aside_and_the_others_commit(market: BrokerWorld) -> None:
     await settled(market, "AAPL")
     market.has_bars("AAPL", days=[date(2026, 11, 26), date(2026, 11, 28)])
@@ -447,6 +481,7 @@ async def test_t40_a_bar_on_a_holiday_or_a_weekend_is_set_aside_and_the_others_c
 # -- T-43: pages -------------------------------------------------------------------------------------------------------
 
 
+@guarded("a page that leads back is followed", "providers/alpaca/client.py", "if token in been:", "if False:")
 @pytest.mark.parametrize("tokens", ["AA", "ABA", "ABCB"])
 async def test_t43_a_page_that_leads_back_is_an_error_and_no_endless_loop(market: BrokerWorld, tokens: str) -> None:
     market.has_bars("AAPL")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fin_infra.connections import Connections, open_vault
 from fin_infra.providers.teller.simulator import SimAccount, SimTransaction
+from tests.guards import guarded
 from tests.world import World, bought, card, checking
 
 MANY = [(f"{n:02}", f"-{n + 1}.10", f"2026-11-{1 + n % 20:02}") for n in range(30)]
@@ -37,6 +38,29 @@ async def relinked(world: World, connection_id: str, token: str) -> None:
     await world.work(timedelta(minutes=1))
 
 
+@guarded(
+    "accounts that come back under new ids are strangers", "engine/identity.py",
+    "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "if False:",
+)  # fmt: skip
+@guarded(
+    "rows under new ids are new rows",
+    "engine/identity.py",
+    "    if vanished.is_empty() or new.is_empty():\n        return {}\n    gone",
+    "    return {}\n    gone",
+)
+@guarded(
+    "an account under a new id is a new one",
+    "engine/identity.py",
+    "        if len(candidates) == 1 and claimed",
+    "        if False and claimed",
+)
+@guarded(
+    "a new credential asks under old ids",
+    "engine/sync.py",
+    "if run.source.needs_accounts and self._accounts_known(run, provider) else ()",
+    "if run.source.needs_accounts else ()",
+)
 async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))
     connection = await world.link()
@@ -58,6 +82,12 @@ async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: 
     assert (posted["account_id"], posted["pending_transaction_id"]) == ("acc_1", "old_wait")
 
 
+@guarded(
+    "idle links keep their accounts to themselves",
+    "engine/linking.py",
+    "mine = [connection_id, *store.idle_connections(tenant)]",
+    "mine = [connection_id]",
+)
 async def test_t05_a_second_link_after_the_first_was_removed_goes_on_with_its_accounts(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))
     first = await world.link()
@@ -73,6 +103,17 @@ async def test_t05_a_second_link_after_the_first_was_removed_goes_on_with_its_ac
     assert {row["connection_id"] for row in world.rows("transactions")} == {second.connection_id}
 
 
+@guarded(
+    "an account that is linked twice goes unsaid", "engine/linking.py",
+    'in continued(new, held.filter(~pl.col("connection_id").is_in(mine)), {}).sure:',
+    "in ():",
+)  # fmt: skip
+@guarded(
+    "a link in use loses its account to another",
+    "engine/linking.py",
+    'free = held.filter(pl.col("connection_id").is_in(mine))',
+    "free = held",
+)
 async def test_t05_a_second_link_beside_one_in_use_is_not_merged_but_told(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     world.bank.enroll("tok2", checking("acc_9", bought("txn_9")))
@@ -96,6 +137,17 @@ async def test_t05_another_tenant_never_goes_on_with_it(world: World) -> None:
     assert [(r["tenant_id"], r["account_id"]) for r in world.rows("accounts", tenant="bob")] == [("bob", "acc_9")]
 
 
+@guarded(
+    "the last digits tell no accounts apart", "engine/identity.py",
+    '("institution", "mask", "kind", "subkind", "currency")',
+    '("institution", "kind", "subkind", "currency")',
+)  # fmt: skip
+@guarded(
+    "the last digits decide nothing",
+    "engine/identity.py",
+    'ACCOUNT_TRAITS = ("institution", "mask", ',
+    'ACCOUNT_TRAITS = ("institution", "name", ',
+)
 async def test_t06_an_account_of_the_same_name_is_another_account(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1"), name="Everyday", last_four="1111"))
     connection = await world.link()
@@ -111,6 +163,17 @@ async def test_t06_an_account_of_the_same_name_is_another_account(world: World) 
     }  # fmt: skip
 
 
+@guarded(
+    "the first of two candidates is taken", "engine/identity.py",
+    "if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "if candidates:",
+)  # fmt: skip
+@guarded(
+    "one of two candidates is taken",
+    "engine/identity.py",
+    "        if len(candidates) == 1 and claimed.count(candidates[0]) == 1:",
+    "        if claimed.count(candidates[0]) == 1:",
+)
 async def test_t06_two_candidates_are_no_answer(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")), checking("acc_2", bought("txn_2")))
     connection = await world.link()
@@ -124,6 +187,12 @@ async def test_t06_two_candidates_are_no_answer(world: World) -> None:
     assert ("acc_9", "txn_9") in {(r["account_id"], r["transaction_id"]) for r in world.rows("transactions")}
 
 
+@guarded(
+    "an account still listed goes on under another id",
+    "engine/linking.py",
+    '        ~pl.col("account_id").is_in(listed["account_id"].to_list()) & (pl.col("provider")',
+    '        True & (pl.col("provider")',
+)
 async def test_t06_the_old_account_must_be_gone_from_the_list(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -136,6 +205,12 @@ async def test_t06_the_old_account_must_be_gone_from_the_list(world: World) -> N
     }  # fmt: skip
 
 
+@guarded(
+    "two listed accounts stay one",
+    "engine/linking.py",
+    "            accounts = {**accounts, vendor_id: vendor_id}\n",
+    "            pass\n",
+)
 async def test_t06_an_account_listed_beside_the_one_it_was_taken_for_is_its_own_again(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1", "-1.00", "2026-11-20")))
     await world.link()
@@ -153,6 +228,17 @@ async def test_t06_an_account_listed_beside_the_one_it_was_taken_for_is_its_own_
     assert (where["txn_2"], where["txn_8"]) == ("acc_1", "acc_9")
 
 
+@guarded(
+    "how far history was read is the connection's, not the account's", "providers/teller/client.py",
+    "if since := ask.since.get(account.vendor_id):",
+    "if since := min(ask.since.values(), default=None):",
+)  # fmt: skip
+@guarded(
+    "all accounts share one beginning",
+    "engine/changes.py",
+    "    return since\n",
+    "    return {a: max(since.values()) for a in run_accounts(source)} if since else since\n",
+)
 async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(world: World) -> None:
     enrollment = world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -165,6 +251,17 @@ async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(
     assert len([row for row in world.rows("transactions") if row["account_id"] == "acc_2"]) == 150
 
 
+@guarded(
+    "rows that come back under new ids are other rows", "engine/reconcile.py",
+    "again = reissued(vanished, new)",
+    "again: dict[str, Found] = {}",
+)  # fmt: skip
+@guarded(
+    "ids issued anew near the edge double their rows",
+    "engine/reconcile.py",
+    "    again = reissued(vanished, new)\n    vanished",
+    "    again = reissued(vanished.filter(pl.col('booked_on') >= (judged_from or date.min)), new)\n    vanished",
+)
 async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_they_were(world: World) -> None:
     account: SimAccount = checking("acc_1", *rows_of("a", pending=False))
     world.bank.enroll("tok", account)
@@ -184,6 +281,12 @@ async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_they_were(world:
     assert reworded
 
 
+@guarded(
+    "newer ids are forgotten",
+    "engine/parts.py",
+    "            ours = first_ids(kind, ids, run, store)\n",
+    "            ours = dict[str, str]()\n",
+)
 async def test_t08_a_row_removed_under_its_newer_id_leaves_and_does_not_come_back(world: World) -> None:
     account = checking("acc_1", *rows_of("a", pending=False))
     world.bank.enroll("tok", account)
@@ -200,6 +303,12 @@ async def test_t08_a_row_removed_under_its_newer_id_leaves_and_does_not_come_bac
     assert len(world.ids()) == 31
 
 
+@guarded(
+    "one row under a new text is taken for the old one", "engine/identity.py",
+    "REISSUED_ROWS = 3",
+    "REISSUED_ROWS = 1",
+)  # fmt: skip
+@guarded("one reworded row is a block", "engine/identity.py", "REISSUED_ROWS = 3 ", "REISSUED_ROWS = 1 ")
 async def test_t08_one_purchase_that_replaces_another_is_no_new_id_of_it(world: World) -> None:
     account = checking("acc_1", bought("txn_1", "-5.00", description="Coffee"), bought("txn_0", "-1.00", "2026-11-19"))
     world.bank.enroll("tok", account)

@@ -16,6 +16,7 @@ from fin_infra.runtime import Door, open_queue
 from fin_infra.store import open_store
 from fin_infra.store.tables import DUE
 from fin_infra.webhooks import WebhookReceipt
+from tests.guards import guarded
 from tests.world import World, bought, checking
 
 SECRET = "whsec_simulated"
@@ -68,6 +69,12 @@ def lanes(world: World) -> int:
     return sum(row["lane"] == "webhook" for row in world.rows("runs"))
 
 
+@guarded(
+    "each webhook of a burst is a mark of its own",
+    "planning/planner.py",
+    '"ON CONFLICT (schedule, connection_id, dataset) DO UPDATE SET rule = excluded.rule"',
+    '""',
+)
 async def test_t01_fifty_webhooks_in_a_second_are_one_run(world: World) -> None:
     await linked(world)
     world.bank.add("acc_1", bought("txn_2"))
@@ -93,6 +100,12 @@ async def test_t01_a_burst_that_planners_run_into_is_one_run_too(world: World) -
     assert [report.dataset for report in await world.work()] == ["transactions"]
 
 
+@guarded(
+    "a replayed delivery counts again",
+    "webhooks.py",
+    "if not self._first_time(sql, provider, digest, now):",
+    "if not self._first_time(sql, provider, digest, now) and False:",
+)
 async def test_t01_replayed_deliveries_start_nothing(world: World) -> None:
     await linked(world)
     webhook = world.bank.processed("acc_1", secrets=[SECRET])
@@ -104,6 +117,12 @@ async def test_t01_replayed_deliveries_start_nothing(world: World) -> None:
     assert await world.work() == []
 
 
+@guarded(
+    "a mark under a running job is gone",
+    "planning/planner.py",
+    "if not (d.mark and d.unique_key in running)",
+    "if True",
+)
 async def test_t01_news_that_comes_while_its_stream_is_read_is_read_after_it(world: World) -> None:
     """The run has read the first account already when a row comes to it: only another run can bring it."""
     await linked(world, checking("acc_1", bought("txn_1")), checking("acc_2", bought("txn_2")))
@@ -131,6 +150,12 @@ async def test_t01_news_that_comes_while_its_stream_is_read_is_read_after_it(wor
     assert await world.work() == []
 
 
+@guarded(
+    "a mark is deleted that nobody looked at",
+    "planning/planner.py",
+    'DUE.c.dataset == bindparam("d"), DUE.c.rule == bindparam("m"),',
+    'DUE.c.dataset == bindparam("d"), bindparam("m") != "",',
+)
 async def test_t01_news_between_a_planners_look_and_its_deletion_keeps_its_mark(world: World) -> None:
     """A planner deletes the mark that it saw, not the one that a later webhook made of it."""
     connection = await linked(world)
@@ -188,12 +213,22 @@ async def test_t01_a_planner_that_dies_loses_no_mark_and_doubles_no_row(world: W
     assert marks(world) == []
 
 
+@guarded(
+    "a login that ended by webhook stays green",
+    "webhooks.py",
+    '.values(state="reauth", error_code="reauth_required", next_reason=reason)',
+    ".values(next_reason=reason)",
+)
 async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_more(world: World) -> None:
     connection = await linked(world)
     world.bank.disconnect("tok", "account_locked")
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     receipt = deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
-    assert (receipt.action, receipt.connection_id, receipt.login) == ("reauth", connection.connection_id, "enr_tok")
+    assert (receipt.action, receipt.connection_id, receipt.login) == (
+        "reauth",
+        connection.connection_id,
+        world.bank.enrollments["tok"].id,
+    )
     assert {row["state"] for row in world.rows("streams")} == {"reauth"}
     assert {row["error_code"] for row in world.rows("streams")} == {"reauth_required"}
     [why] = {row["next_reason"] for row in world.rows("streams")}
@@ -205,9 +240,15 @@ async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_
     assert all(row["last_success_at"] is not None for row in world.rows("streams"))  # what was fresh is told apart
 
 
+@guarded(
+    "a login that ended is asked for its news",
+    "planning/planner.py",
+    '.where(DUE.c.schedule == WEBHOOK, CONNECTIONS.c.state == "active")',
+    ".where(DUE.c.schedule == WEBHOOK)",
+)
 async def test_t24_news_of_a_login_that_ended_waits_for_it(world: World) -> None:
     connection = await linked(world)
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
     world.bank.add("acc_1", bought("txn_2"))
     assert processed(world).action == "marked"

@@ -9,6 +9,7 @@ import pytest
 
 from fin_infra.providers import resolve
 from fin_infra.providers.teller.simulator import Fault, SimTransaction
+from tests.guards import guarded
 from tests.world import START, World, bought, card, checking
 
 
@@ -20,6 +21,11 @@ def state(world: World) -> dict[str, str]:
     return {row["transaction_id"]: row["status"] for row in world.rows("transactions")}
 
 
+@guarded(
+    "a pending row is judged at the edge", "engine/changes.py",
+    'first = min(newest, today, _day(spot.get("oldest_pending")) or newest)',
+    "first = min(newest, today)",
+)  # fmt: skip
 async def test_t03_an_empty_answer_between_does_not_lose_sight_of_an_old_pending_row(world: World) -> None:
     account = checking("acc_1", bought("t9", on=day(1)), bought("p1", "-50.00", day(20), status="pending"))
     world.bank.enroll("tok", account)
@@ -53,6 +59,11 @@ async def test_t03_a_pending_row_without_a_date_leaves_when_it_vanishes(world: W
     assert state(world) == {"p0": "expired", "q0": "posted", "t1": "posted"}
 
 
+@guarded(
+    "a row ahead of today moves the window", "engine/changes.py",
+    "first = min(newest, today, ",
+    "first = min(newest, ",
+)  # fmt: skip
 async def test_a_row_dated_ahead_of_today_does_not_hide_what_comes_before_it(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("f1", "-99.00", day(-20)), bought("t1", on=day(1))))
     await world.link()
@@ -63,6 +74,11 @@ async def test_a_row_dated_ahead_of_today_does_not_hide_what_comes_before_it(wor
     assert world.ids() == sorted(row.id for row in world.bank.account("acc_1").transactions)
 
 
+@guarded(
+    "rows that moved over the edge are gone", "providers/teller/__init__.py",
+    "margin=timedelta(days=4)",
+    "margin=timedelta(days=0)",
+)  # fmt: skip
 async def test_a_row_that_moves_over_the_windows_edge_is_not_taken_for_gone(world: World) -> None:
     rows = [bought("t0", on=day(0)), bought("t11", on=day(11)), bought("t12", on=day(12))]
     world.bank.enroll("tok", checking("acc_1", *rows))
@@ -87,6 +103,11 @@ async def test_t36_a_full_read_of_a_shorter_history_keeps_what_aged_out_of_it(wo
     assert len(world.ids()) == 119
 
 
+@guarded(
+    "the window moves on under a guard", "engine/changes.py",
+    "if settled and not done.suspect else",
+    "if settled else",
+)  # fmt: skip
 async def test_t36_deleted_rows_leave_although_new_ones_come_every_day(world: World) -> None:
     names = [f"t{n:02}{k}" for n in range(11) for k in "ab"]
     world.bank.enroll("tok", checking("acc_1", *(bought(name, on=day(int(name[1:3]))) for name in names)))
@@ -125,6 +146,11 @@ async def test_t36_a_much_shorter_list_of_accounts_closes_none_at_first(world: W
     assert sorted(row["status"] for row in world.rows("accounts")) == ["closed"] * 9 + ["open"]
 
 
+@guarded(
+    "a gone row ends the history", "providers/teller/client.py",
+    "if position and not rows and page.error is None and",
+    "if False and",
+)  # fmt: skip
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_row_that_goes_between_two_pages_cuts_nothing_off(world: World, first: bool) -> None:
     rows = [bought(f"t{n:03}", on=day(n // 20)) for n in range(1, 180)]
@@ -162,6 +188,11 @@ async def test_t10_a_full_page_whose_last_row_has_no_id_is_no_end_of_the_history
     assert len(world.ids()) == 179
 
 
+@guarded(
+    "the first accounts are always first", "engine/sync.py",
+    "return at is not None, at, str(",
+    "return False, 0, str(",
+)  # fmt: skip
 async def test_t23_a_limit_that_ends_every_run_early_starves_no_account(world: World) -> None:
     world.bank.enroll("tok", *(checking(f"acc_{n}", bought(f"t{n}")) for n in range(1, 6)))
     await world.link()
@@ -181,6 +212,11 @@ async def test_t23_a_limit_that_ends_every_run_early_starves_no_account(world: W
     assert {f"n{n}" for n in range(1, 6)} <= set(world.ids())
 
 
+@guarded(
+    "an old refusal undoes a relink", "connections/__init__.py",
+    "CONNECTIONS.c.generation == connection.generation,",
+    "",
+)  # fmt: skip
 async def test_t24_a_refused_old_credential_does_not_undo_a_relink(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("t1")))
     world.bank.enroll("new", checking("acc_1", bought("t1")))

@@ -11,6 +11,7 @@ import pytest
 
 from fin_infra.providers.base import Follows
 from fin_infra.providers.plaid import webhooks as plaid
+from fin_infra.providers.plaid.wire import VerificationKey
 from fin_infra.providers.teller import webhooks as teller
 from tests.signing import KeyServer, Signer
 
@@ -89,7 +90,7 @@ def test_the_recorded_key_is_read_as_plaid_sends_it() -> None:
             assert path == "/webhook_verification_key/get"
             return Reply(200, {}, body, NOW)
 
-    key = plaid.VerificationKey.model_validate_json(asyncio.run(plaid.ask_key(Http(), "k")))
+    key = VerificationKey.model_validate_json(asyncio.run(plaid.ask_key(Http(), "k")))
     assert (key.alg, key.crv, key.expired_at) == ("ES256", "P-256", None)
     assert key.kid == json.loads(body)["key"]["kid"]
     assert KeyServer(SIGNER).keys[SIGNER.kid].keys() == json.loads(body)["key"].keys()

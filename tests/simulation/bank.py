@@ -37,7 +37,7 @@ class Bank:
     def join(self, login: str, *, accounts: int, rows: int) -> str:
         """A new login with accounts that have some history. Its access token."""
         token = self.tokens[login] = self._token(login)
-        self.simulator.enroll(token).name = login
+        self.simulator.enroll(token)
         for _ in range(accounts):
             self.open_account(login, rows=self._draw.randint(0, rows))
         return token

@@ -15,7 +15,9 @@ from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.providers.base import Feed, Field, Provider, Source
 from fin_infra.providers.plaid import client, frames, wire
+from fin_infra.providers.plaid.linking import LINKING
 from fin_infra.providers.plaid.refusals import REFUSALS
+from fin_infra.providers.plaid.webhooks import WEBHOOKS
 
 
 def no_header(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -43,9 +45,7 @@ PROVIDER = Provider(
         "brokerage": ("holdings", "activities", "instruments"),
     },
     auth=no_header,
-    secrets=(
-        Field("access_token", "the Item's access token; or exchange a public token: connections add --public-token"),
-    ),
+    secrets=(Field("access_token", "the Item's access token; a public_token in its place is exchanged for it"),),
     app_fields=(
         Field("client_id", "the application's client id, from the dashboard"),
         Field("secret", "the application's secret of the environment, sandbox or production"),
@@ -93,6 +93,8 @@ PROVIDER = Provider(
             account_kind="investment",
         ),
     ),
+    webhooks=WEBHOOKS,
+    linking=LINKING,
     attribution="Data by Plaid (plaid.com).",
     facts=(
         "Banks are polled one to four times a day; a webhook says when there is something new (read 2026-11-24).",

@@ -81,12 +81,12 @@ async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
 async def holdings(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """Positions of the Item's investment accounts, with their balances and what the securities are: one answer.
 
-    An Item without an investment account is not asked: that would add a product to it, which is billed.
+    Of an Item without an investment account they are not asked for: that would add a product to it, which is billed.
     """
+    item = wire.item((await http.post("/item/get", {})).body)
     invested = [account for account in ask.accounts if account.kind == "investment"]
     if not invested:
         return
-    item = wire.item((await http.post("/item/get", {})).body)
     reply = await http.post("/investments/holdings/get", {})
     found = replace(wire.holdings(reply.body), as_of=item.updated("investments"))
     listed = {row.account_id for row in found.accounts}
@@ -103,10 +103,10 @@ async def activities(http: Http, ask: Ask) -> AsyncIterator[Page]:
     A page is of the whole Item, and so is a page of each account. The answer says how many there are in all: when that
     changes, or as many were not seen, rows moved between the pages.
     """
+    item = wire.item((await http.post("/item/get", {})).body)
     invested = [account for account in ask.accounts if account.kind == "investment"]
     if not invested:
         return
-    item = wire.item((await http.post("/item/get", {})).body)
     today = ask.at.date()
     first = min(max(ask.since.get(account.vendor_id, today - HISTORY), today - HISTORY) for account in invested)
     offset, total = _resumed(ask, invested)

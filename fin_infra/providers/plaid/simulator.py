@@ -241,11 +241,10 @@ class PlaidSimulator(Simulator):
         self,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        client_id: str = "client",
-        secret: str = "secret",
+        keys: tuple[str, str] = ("client", "secret"),
     ) -> None:
         super().__init__(now=now)
-        self.keys = (client_id, secret)
+        self.keys = keys
         self.items: dict[str, SimItem] = {}
         self.public_tokens: dict[str, str] = {}
         self.bodies: list[tuple[str, dict[str, Any]]] = []
@@ -676,7 +675,7 @@ def _security_json(row: SimSecurity) -> dict[str, Any]:
         "proxy_security_id": None, "is_cash_equivalent": row.cash_equivalent, "close_price": _number(row.close),
         "close_price_as_of": None, "update_datetime": None, "iso_currency_code": row.currency,
         "unofficial_currency_code": None, "market_identifier_code": row.mic, "sector": None, "industry": None,
-        "cfi_code": None, "option_contract": None, "fixed_income": None, "subtype": None,
+        "cfi_code": None, "option_contract": None, "fixed_income": None, "subtype": None, "figi": None,
     }  # fmt: skip
 
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
-from pydantic import TypeAdapter
 
 from fin_infra.errors import WebhookRefused, WireError
-from fin_infra.providers.base import Follows, Http, WebhookEvent, Webhooks, Wire, checked, exact_json
+from fin_infra.providers.base import Follows, Http, WebhookEvent, Webhooks
+from fin_infra.providers.plaid import wire
 
 HEADER = "plaid-verification"
 ALGORITHM = "ES256"  # never the one that the token names: it could name none, or take the public key for a secret
@@ -27,45 +26,27 @@ LONGEST_TOKEN = 4096
 RELINK = "the user must log in at the bank again: fin-infra connections relink"
 
 
-class ItemError(Wire):
-    error_type: str | None = None
-    error_code: str | None = None
-
-
-class Webhook(Wire):
-    """What all webhooks have; of the rest only what decides something."""
-
-    webhook_type: str
-    webhook_code: str
-    item_id: str | None = None
-    error: ItemError | None = None
-    reason: str | None = None
-
-
-class VerificationKey(Wire):
-    """A public key on the curve P-256. `expired_at`: no more signatures of it are good."""
-
-    kid: str
-    alg: str
-    kty: str
-    crv: str
-    x: str
-    y: str
-    expired_at: str | None = None  # a number; `exact_json` leaves it text
-
-
-class KeyAnswer(Wire):
-    key: VerificationKey
-
-
-WEBHOOK = TypeAdapter(Webhook)
-KEY_ANSWER = TypeAdapter(KeyAnswer)
 OUR_CLOCK = dict.fromkeys([f"verify_{claim}" for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")], False)
 """PyJWT checks the signature; the age is checked by our own clock, which tests may move."""
 
 
-def key_id(headers: Mapping[str, str]) -> str:
-    """Which key signed it, by its header. Nothing is proven yet: only the form is looked at."""
+def key_id(headers: Mapping[str, str], body: bytes) -> str:
+    """Which key signed it, as `KID` or `sandbox KID`. Nothing is proven yet: only the form is looked at.
+
+    The body says which environment's keys are asked for. Whoever lies there is answered by a host that has no such key,
+    and under a name of its own.
+    """
+    return f"sandbox {_kid(headers)}" if _shaped(body).environment == "sandbox" else _kid(headers)
+
+
+async def ask_key(http: Http, key_id: str) -> str:
+    """The public key of this name, as JSON. Raises one of our errors when Plaid knows none."""
+    host, _, kid = key_id.rpartition(" ")
+    reply = await http.post("/webhook_verification_key/get", {"key_id": kid}, host=host)
+    return wire.verification_key(reply.body).model_dump_json()
+
+
+def _kid(headers: Mapping[str, str]) -> str:
     token = headers.get(HEADER, "")
     if not token or len(token) > LONGEST_TOKEN:
         raise WebhookRefused("a webhook of plaid has no usable header Plaid-Verification; it was not used")
@@ -81,16 +62,9 @@ def key_id(headers: Mapping[str, str]) -> str:
     return kid
 
 
-async def ask_key(http: Http, kid: str) -> str:
-    """The public key of this id, as JSON. Raises one of our errors when Plaid knows none."""
-    reply = await http.post("/webhook_verification_key/get", {"key_id": kid})
-    answer = checked(KEY_ANSWER, exact_json(reply.body), reply.body)
-    return answer.key.model_dump_json()
-
-
 def verify(headers: Mapping[str, str], body: bytes, keys: Sequence[str], now: datetime) -> WebhookEvent:
     """The event of a webhook whose token is signed with the key, is at most five minutes old and is of this body."""
-    kid = key_id(headers)
+    kid = _kid(headers)
     claims = _claims(headers[HEADER], kid, keys)
     issued = claims.get("iat")
     if isinstance(issued, bool) or not isinstance(issued, int) or not 0 <= issued < 1 << 36:
@@ -110,7 +84,7 @@ def verify(headers: Mapping[str, str], body: bytes, keys: Sequence[str], now: da
 def _claims(token: str, kid: str, keys: Sequence[str]) -> dict[str, Any]:
     """What the token says, once its signature is proven."""
     for text in keys:
-        key = VerificationKey.model_validate(json.loads(text))
+        key = wire.VerificationKey.model_validate_json(text)
         if (key.kid, key.alg, key.kty, key.crv) != (kid, ALGORITHM, "EC", "P-256"):
             continue
         if key.expired_at is not None:
@@ -124,11 +98,15 @@ def _claims(token: str, kid: str, keys: Sequence[str]) -> dict[str, Any]:
     raise WebhookRefused("a webhook of plaid is signed with a key that plaid does not know; it was not used")
 
 
-def _event(body: bytes, at: datetime) -> WebhookEvent:
+def _shaped(body: bytes) -> wire.Webhook:
     try:
-        said = checked(WEBHOOK, exact_json(body), body)
+        return wire.webhook(body)
     except WireError:
-        raise WebhookRefused("a webhook of plaid is signed well but has no documented shape; it was not used") from None
+        raise WebhookRefused("a webhook of plaid has no documented shape; it was not used") from None
+
+
+def _event(body: bytes, at: datetime) -> WebhookEvent:
+    said = _shaped(body)
     name = f"{said.webhook_type} {said.webhook_code}"
     error = said.error
     if name == "ITEM ERROR" and error is not None and error.error_type not in (None, "ITEM_ERROR"):
