@@ -12,6 +12,7 @@ from fin_infra.cli import (
     connections,
     demo,
     doctor,
+    explain,
     init,
     jobs,
     migrate,
@@ -41,6 +42,7 @@ app.add_typer(connections.app, name="connections")
 app.command("sync")(sync_module.sync)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("explain")(explain.explain)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
