@@ -412,8 +412,7 @@ class SqlJobQueue:
 
     def _held(self, sql: SqlConnection, statement: str, job_id: str, *values: Any) -> int:
         """The statement on a job whose lease is still that of the id. 0: it was lost."""
-        key, fence = _parts(job_id)
-        return changed(sql, f"{statement} WHERE id = ? AND fence = ? AND state = 'running'", (*values, key, fence))
+        return changed(sql, f"{statement} WHERE id = ? AND fence = ? AND state = 'running'", (*values, *_parts(job_id)))
 
     def _bury(self, sql: SqlConnection, job_id: str, reason: str) -> int:
         return self._held(
