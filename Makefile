@@ -8,11 +8,13 @@ READY := $(VENV)/.ready
 PROFILE ?= smoke
 BENCH := .venv-bench
 BENCH_READY := $(BENCH)/.ready
+# the profile `postgres` is the same services with another address for the store; the queue lies beside it
+export ACCEPTANCE_STORE_URL = $(if $(filter postgres,$(PROFILE)),postgresql+psycopg://fin@postgres/fin,sqlite:////var/lib/fin-infra/fin.db)
 COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants simulate clean compose \
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock soak mutants simulate clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -103,6 +105,9 @@ lock: ## resolve the dependencies anew
 
 clean: ## remove what was made, not what was synced
 	@rm -rf $(VENV) $(BENCH) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+soak: $(READY) ## kill workers and PostgreSQL, fifty times each, and count what is left
+	@SOAK_KILLS=50 $(BIN)/python -m pytest -s tests/soak tests/integration/test_kill.py
 
 mutants: $(READY) ## break the code one line at a time and see that a test notices
 	@$(BIN)/python -m tests.mutants
