@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from fin_infra.providers.base import Ask, Http, Page
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
+from tests.guards import guarded
+from tests.plaid_world import bought as plaid_bought
+from tests.plaid_world import plaid_of
 from tests.world import START, World, bought, card, checking
 
 DAY = timedelta(days=1)
@@ -36,6 +40,7 @@ def row(state: str = "ok", success: timedelta | None = timedelta(), as_of: timed
     }  # fmt: skip
 
 
+@guarded("nobody working is not noticed", "engine/freshness.py", "if success is None or success < since:", "if False:")
 @pytest.mark.parametrize(
     ("given", "state", "why"),
     [
@@ -74,6 +79,7 @@ def test_t18_prices_age_by_sessions(now: str, read_at: str, state: str) -> None:
     assert freshness(given, at, timedelta(hours=12)).state == state
 
 
+@guarded("success is taken for freshness", "engine/books.py", '"state": "stale" if old else state,', '"state": state,')
 async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +114,30 @@ async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is
     assert (world.stream()["state"], world.stream()["next_reason"]) == ("ok", None)
 
 
+@guarded(
+    "what Plaid says of its data's age is not looked at", "providers/plaid/client.py",
+    'history=page.history, as_of=item.updated("transactions")', "history=page.history",
+)  # fmt: skip
+async def test_t18_an_item_that_plaid_no_longer_updates_is_stale_though_every_run_is_green(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with plaid_of(tmp_path, monkeypatch) as world:
+        await world.link()
+        world.item.add(plaid_bought("t1"))
+        await world.work()
+        assert world.stream()["state"] == "ok"
+        world.item.updated_at = world.clock()  # and never again, though it goes on answering
+        for _ in range(2):
+            assert {r.outcome for r in await world.next_day()} == {"ok"}
+        stream = world.stream()
+        assert (stream["state"], stream["vendor_as_of"]) == ("stale", START)
+        assert stream["next_reason"].startswith("the vendor's data is of 2026-11-24T12:00Z")
+        assert stream["last_success_at"] == world.clock()
+        world.item.updated_at = None
+        await world.next_day()
+        assert world.stream()["state"] == "ok"
+
+
 async def test_t18_a_stream_that_nobody_works_on_is_stale_though_its_last_run_was_green(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -119,6 +149,10 @@ async def test_t18_a_stream_that_nobody_works_on_is_stale_though_its_last_run_wa
     assert "is a worker running?" in str(aged.why)
 
 
+@guarded(
+    "a failure midway throws away what came", "engine/sync.py",
+    "if run.stopped is not None and not run.complete:", "if run.stopped is not None:",
+)  # fmt: skip
 async def test_t20_a_source_of_two_datasets_that_fails_midway_keeps_what_it_has_and_goes_on(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1"), checking("acc_2"), card("acc_3"))
     await world.link()
@@ -141,6 +175,13 @@ async def test_t20_a_source_of_two_datasets_that_fails_midway_keeps_what_it_has_
     assert {r["state"] for r in world.rows("streams")} == {"ok"}
 
 
+@guarded(
+    "the accounts are committed before their balances came", "engine/sync.py",
+    "        self._on_page(run.stream, sum(map(len, run.pages.values())))\n",
+    "        self._on_page(run.stream, sum(map(len, run.pages.values())))\n"
+    "        if page.position is None and page.dataset == 'accounts' and not dry_run:\n"
+    "            self._commit(run, ask, cursor, {}, 0, dry_run)\n",
+)  # fmt: skip
 def test_t20_a_process_killed_between_two_datasets_leaves_neither_rows_nor_state(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")), checking("acc_2"))
     connection = asyncio.run(world.link())
@@ -174,6 +215,10 @@ def _sync_accounts(settings: Settings, url: str, connection_id: str) -> None:
     asyncio.run(work())
 
 
+@guarded(
+    "one product's failure is its account's in all", "engine/books.py",
+    "        read = any(part[0] == name for part in run.complete)\n", "        read = not run.failed\n",
+)  # fmt: skip
 async def test_t23_each_product_of_each_account_has_its_own_outcome(world: World) -> None:
     world.bank.enroll("tok", *(checking(f"acc_{n}", bought(f"txn_{n}")) for n in range(3)))
     await world.link()
@@ -193,6 +238,7 @@ async def test_t23_each_product_of_each_account_has_its_own_outcome(world: World
     assert streams == {"accounts": "ok", "balances": "partial", "transactions": "partial"}
 
 
+@guarded("a wait does not say until when", "engine/freshness.py", "asked again at {at", "asked again after {at")
 async def test_t25_a_rate_limit_shows_as_such_with_its_time(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     connection = await world.link()
@@ -208,6 +254,10 @@ async def test_t25_a_rate_limit_shows_as_such_with_its_time(world: World) -> Non
     assert not any("link" in line for line in told)
 
 
+@guarded(
+    "a job whose worker is gone runs for ever", "engine/condition.py",
+    "if job.lease_until is not None and job.lease_until <= now:", "if False:",
+)  # fmt: skip
 async def test_t50_nothing_is_shown_as_under_way_when_its_worker_is_gone(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     connection = await world.link()
