@@ -15,6 +15,7 @@ from fin_infra.cli import (
     explain,
     init,
     jobs,
+    migrate,
     providers,
     quarantine,
     read,
@@ -48,6 +49,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 
 
