@@ -58,7 +58,16 @@ class Run:
     def begin_anew(self) -> None:
         """Forgets all that was read: it does not fit together."""
         self.stopped = None
-        for read in (self.pages, self.complete, self.unstaged, self.failed, self.doubts, self.evidence, self.answered):
+        for read in (
+            self.pages,
+            self.complete,
+            self.unstaged,
+            self.failed,
+            self.doubts,
+            self.evidence,
+            self.answered,
+            self.as_of,
+        ):
             read.clear()
 
     def learn(self, kind: str, names: Mapping[str, Found]) -> None:

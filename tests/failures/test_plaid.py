@@ -313,6 +313,12 @@ async def test_an_institution_that_is_down_is_tried_again_and_keeps_all_rows(wor
     '**base, "dataset": name, "state": "stale" if old else state,',
     '**base, "dataset": name, "state": state,',
 )
+@guarded(
+    "what Plaid says of its data's age is not looked at",
+    "providers/plaid/client.py",
+    'history=page.history, as_of=item.updated("transactions")',
+    "history=page.history",
+)
 async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is(world: PlaidWorld) -> None:
     """Plaid answers well, with nothing new, from what it fetched from the bank days ago."""
     await world.link(updated_at=START)

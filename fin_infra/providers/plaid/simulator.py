@@ -278,7 +278,7 @@ class PlaidSimulator(Simulator):
     def link(self, token: str, *accounts: SimAccount, item_id: str | None = None, **more: Any) -> SimItem:
         """A user's login: these accounts answer to this access token."""
         own = item_id or "item" + hashlib.sha256(token.encode()).hexdigest()[:20]
-        self.items[token] = SimItem(token, own, list(accounts), **{"updated_at": self._now(), **more})
+        self.items[token] = SimItem(token, own, list(accounts), **more)
         return self.items[token]
 
     def relink(self, token: str, new_token: str) -> SimItem:
@@ -385,7 +385,7 @@ class PlaidSimulator(Simulator):
         return _json({"request_id": _request_id()})
 
     def _item(self, item: SimItem, body: dict[str, Any]) -> Response:
-        at = _stamp(item.updated_at) if item.phase != "NOT_READY" else None
+        at = _stamp(item.updated_at or self._now()) if item.phase != "NOT_READY" else None
         updates = {"last_successful_update": at, "last_failed_update": None}
         status = {"transactions": updates, "investments": updates, "last_webhook": None}
         return _json({"item": self._item_json(item), "status": status, "request_id": _request_id()})
