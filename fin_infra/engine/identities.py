@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Context, Decimal
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -29,6 +30,8 @@ ZERO = Decimal(0)
 BOOKED = ("posted", "review")
 VALUED = ("investment", "crypto")
 """Kinds of accounts whose balance is a value, which prices move too."""
+MANY = 1_000
+"""Answers longer than this are looked at by columns; shorter ones take less time row by row."""
 NEAR = 10**18
 """Up to here two amounts can be subtracted in a column; larger ones are looked at one by one."""
 TOGETHER = timedelta(minutes=15)
@@ -48,7 +51,7 @@ class Reading(NamedTuple):
 class Booked(NamedTuple):
     """A posted row: its day, amount and the balance behind it, if the vendor says that."""
 
-    day: date
+    day: date | None
     amount: Decimal
     running: Decimal | None
 
@@ -87,23 +90,31 @@ def running_gap(rows: pl.DataFrame) -> Gap | None:
     much further on. Where days do not fit but all rows together can be walked, the bank booked them in another order
     than it dated them, and there is no gap. Pending, expired and undated rows are left out.
     """
-    if rows["running_balance"].null_count() == rows.height or _in_order(rows):
+    if rows["running_balance"].null_count() == rows.height or (rows.height > MANY and _in_order(rows)):
         return None
-    booked = _booked(rows)
+    booked = [row for row in _booked(rows) if row.day is not None]
+    whole = all(row.running is not None for row in booked)
+    if whole and (_leads_on(booked) or _leads_on(booked[::-1])):
+        return None
     days: dict[date, list[Booked]] = {}
-    for row in sorted(booked, key=lambda row: row.day):
-        days.setdefault(row.day, []).append(row)
+    for row in sorted(booked, key=lambda row: row.day or date.min):
+        days.setdefault(row.day or date.min, []).append(row)
     gap = _first_gap(days)
-    if gap is not None and all(row.running is not None for row in booked) and _walk(booked) is not None:
+    if gap is not None and whole and _walk(booked) is not None:
         return None
     return gap
 
 
+def _leads_on(booked: Sequence[Booked]) -> bool:
+    """Whether each row leads to the next as they stand, newest first or oldest first: most answers do."""
+    return all(EXACT.subtract(row.running or ZERO, row.amount) == before.running for row, before in pairwise(booked))
+
+
 def _in_order(rows: pl.DataFrame) -> bool:
-    """Whether the posted rows lead from one to the next in the very order of the answer, or against it. Most do."""
+    """The same of a long answer, by columns; False where it cannot be said that way."""
     posted = rows.filter(pl.col("status").is_in(BOOKED)).select("amount", "running_balance")
-    if posted.null_count().row(0) != (0, 0) or posted.height < 2:
-        return posted.height < 2
+    if posted.null_count().row(0) != (0, 0) or posted.is_empty():
+        return False
     if posted.select(pl.all_horizontal((pl.all() > -NEAR) & (pl.all() < NEAR)).all()).item():
         running, amount = posted["running_balance"], posted["amount"]
         before = running - amount
@@ -112,8 +123,9 @@ def _in_order(rows: pl.DataFrame) -> bool:
 
 
 def _booked(rows: pl.DataFrame) -> list[Booked]:
-    posted = rows.filter(pl.col("status").is_in(BOOKED) & pl.col("booked_on").is_not_null())
-    return [Booked(*row) for row in posted.select("booked_on", "amount", "running_balance").iter_rows()]
+    """Posted rows, in their order."""
+    columns = (rows[name].to_list() for name in ("status", "booked_on", "amount", "running_balance"))
+    return [Booked(*row) for status, *row in zip(*columns, strict=True) if status in BOOKED]
 
 
 def _first_gap(days: Mapping[date, Sequence[Booked]]) -> Gap | None:
@@ -198,16 +210,17 @@ def summed(anchor: Place, rows: pl.DataFrame, until_next: date) -> Place:
     An anchor is {"total", "before", "from", "sum"} and, once judged, "last", "read", "opening", "off"; amounts are
     text. A posted row without a date belongs to no day: then there is no anchor.
     """
-    posted = rows.filter(pl.col("status").is_in(BOOKED))
-    if posted["booked_on"].null_count():
-        return {}
     first = date.fromisoformat(anchor["from"]) if anchor else until_next
-    recent = posted.filter(pl.col("booked_on") >= min(first, until_next)).select("booked_on", "amount").rows()
+    if rows.height > MANY:
+        rows = rows.filter((pl.col("booked_on") >= min(first, until_next)) | pl.col("booked_on").is_null())
+    posted = [(row.day, row.amount) for row in _booked(rows)]
+    if any(day is None for day, _ in posted):
+        return {}
     moved = ZERO
     if anchor:
-        seen = total(amount for day, amount in recent if day >= first)
+        seen = total(amount for day, amount in posted if day and day >= first)
         moved = EXACT.subtract(seen, Decimal(anchor["sum"]))
-    held = plain(total(amount for day, amount in recent if day >= until_next))
+    held = plain(total(amount for day, amount in posted if day and day >= until_next))
     return {**_added(anchor, moved), "from": until_next.isoformat(), "sum": held}
 
 

@@ -116,7 +116,7 @@ def test_where_rows_do_not_lead_on_is_told_with_the_difference(
     "and False:",
 )  # fmt: skip
 def test_rows_booked_in_another_order_than_they_are_dated_are_no_gap() -> None:
-    assert running_gap(rows((0, 10, 10), (3, -2, 8), (1, 5, 13), (4, 1, 14))) is None
+    assert running_gap(rows((1, 5, 13), (0, 10, 10), (4, 1, 14), (3, -2, 8))) is None
 
 
 @guarded(
