@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from fin_infra.connections import Connection, Connections
-    from fin_infra.providers.base import Provider
+    from fin_infra.providers.base import Http, Provider
 
+T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Linked credentials: one per user and institution.")
 
 SecretOption = Annotated[
@@ -21,6 +23,60 @@ StdinOption = Annotated[
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The connection, con_….")]
 
 
+@app.command("link")
+def link(
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="For example banking:plaid.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose data it will be.")] = "me",
+    product: Annotated[
+        list[str] | None, typer.Option("--product", help="What the login must give, in the vendor's words.")
+    ] = None,
+    if_supported: Annotated[
+        list[str] | None, typer.Option("--if-supported", help="A product to ask for where the institution has it.")
+    ] = None,
+    country: Annotated[list[str] | None, typer.Option("--country", help="Countries of institutions; US.")] = None,
+    language: Annotated[str, typer.Option("--language", help="Of the vendor's page.")] = "en",
+    application: Annotated[str, typer.Option("--application", help="Its name on the page.")] = "fin_infra",
+    webhook: Annotated[str | None, typer.Option("--webhook", metavar="URL", help="Where webhooks go.")] = None,
+    repair: Annotated[str | None, typer.Option("--repair", metavar="ID", help="A connection to log in anew.")] = None,
+    host: Annotated[str, typer.Option("--host", help="Another of the vendor's addresses, like sandbox.")] = "",
+) -> None:
+    """Print the token that opens the vendor's own page, where the user logs in.
+
+    What the page gives at the end, a public token, goes to `connections add`. After a --repair, no token changes:
+    `connections relink ID --same` goes on.
+
+    Example: fin-infra connections link banking:plaid --tenant ada --host sandbox
+    """
+    from fin_infra.cli.output import put, say
+    from fin_infra.errors import UsageError
+    from fin_infra.providers import resolve
+    from fin_infra.providers.base import LinkOrder
+
+    found = resolve(provider)
+    if found.linking is None:
+        raise UsageError(f"{found.name} has no page to open from here; give its secret to connections add")
+    if host and host not in found.hosts:
+        raise UsageError(f"{found.name} has no host {host!r}; it has: {', '.join(found.hosts)}")
+    connection = secrets = None
+    if repair is not None:
+        connections = _connections()
+        connection = connections.get(repair)
+        if connection.provider != found.name:
+            raise UsageError(f"{repair} is of {connection.provider}, not of {found.name}")
+        secrets = connections.secrets(connection)
+    order = LinkOrder(
+        connection.tenant_id if connection else tenant, tuple(product or found.linking.products),
+        tuple(if_supported or ()), application, tuple(country or ("US",)), language, webhook, repair is not None, host,
+    )  # fmt: skip
+    start = found.linking.start
+    put(_asked(found, lambda http: start(http, order), secrets or {}, connection))
+    if connection is None:
+        say("open the page with it; then pipe the public token into: fin-infra connections add " + provider + " "
+            f"--tenant {tenant} --secret-stdin")  # fmt: skip
+    else:
+        say(f"open the page with it; then: fin-infra connections relink {connection.connection_id} --same")
+
+
 @app.command("add")
 def add(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="For example banking:teller.")],
@@ -30,13 +86,24 @@ def add(
 ) -> None:
     """Link a credential. Secrets come from stdin, a file or the environment, never as an argument.
 
+    A vendor's public token is taken in place of the secret, and exchanged for it.
+
     Example: echo "$TOKEN" | fin-infra connections add banking:teller --secret-stdin
     """
     from fin_infra.cli.output import put, say
+    from fin_infra.errors import FinInfraError
     from fin_infra.providers import resolve
 
     found = resolve(provider)
-    connection = _connections().add(found, _secrets(found, secret, secret_stdin), tenant=tenant)
+    connections = _connections()
+    given = _secrets(found, secret, secret_stdin)
+    secrets = _exchanged(found, given)
+    try:
+        connection = connections.add(found, secrets, tenant=tenant)
+    except FinInfraError:
+        if found.linking is not None and secrets is not given:  # nobody else knows of it, and it costs
+            _asked(found, found.linking.forget, secrets, None)
+        raise
     put(connection.connection_id)
     say(f"linked for {tenant}; next: fin-infra sync --connection {connection.connection_id}")
 
@@ -70,19 +137,36 @@ def show(connection_id: IdArgument) -> None:
 
 
 @app.command("relink")
-def relink(connection_id: IdArgument, secret: SecretOption = None, secret_stdin: StdinOption = False) -> None:
+def relink(
+    connection_id: IdArgument,
+    secret: SecretOption = None,
+    secret_stdin: StdinOption = False,
+    same: Annotated[
+        bool, typer.Option("--same", help="The user logged in anew; the secret is the one it was.")
+    ] = False,
+) -> None:
     """Give a connection a new credential: active again, its rows kept, everything read anew.
+
+    With --same it is active again and goes on where it stopped.
 
     Example: echo "$TOKEN" | fin-infra connections relink con_0123456789abcdef --secret-stdin
     """
     from fin_infra.cli.output import say
+    from fin_infra.errors import UsageError
     from fin_infra.providers import resolve
     from fin_infra.runtime import open_queue
     from fin_infra.settings import Settings
 
     connections = _connections()
-    provider = resolve(connections.get(connection_id).provider)
-    connections.relink(connection_id, _secrets(provider, secret, secret_stdin))
+    connection = connections.get(connection_id)
+    provider = resolve(connection.provider)
+    if same:
+        if secret or secret_stdin:
+            raise UsageError("with --same no secret is given: the one in the vault stays")
+        connections.secrets(connection)  # one that was removed has none
+        connections.set_state(connection_id, "active", None)
+    else:
+        connections.relink(connection_id, _exchanged(provider, _secrets(provider, secret, secret_stdin)))
     queue = open_queue(Settings.load())
     queue.hasten(connection_id)
     queue.close()
@@ -119,7 +203,7 @@ def rm(
     connection_id: IdArgument,
     erase: Annotated[bool, typer.Option("--erase", help="Its rows, their history and all evidence too.")] = False,
 ) -> None:
-    """Forget a credential; with --erase everything that ever came through it.
+    """Forget a credential; with --erase everything that ever came through it. The vendor is told, where it can be.
 
     Example: fin-infra connections rm con_0123456789abcdef --erase
     """
@@ -127,11 +211,13 @@ def rm(
     from fin_infra.runtime import open_queue
     from fin_infra.settings import Settings
 
-    removed = _connections().remove(connection_id, erase=erase)
+    connections = _connections()
+    told = _forgotten(connections, connection_id)
+    removed = connections.remove(connection_id, erase=erase)
     queue = open_queue(Settings.load())
     jobs = queue.forget(connection_id)
     queue.close()
-    say(f"{connection_id}: secret forgotten" + (f", {removed} rows and {jobs} jobs erased" if erase else ""))
+    say(f"{connection_id}: secret forgotten" + (f", {removed} rows and {jobs} jobs erased" if erase else "") + told)
 
 
 def _connections() -> Connections:
@@ -141,6 +227,55 @@ def _connections() -> Connections:
 
     settings = Settings.load()
     return Connections(open_store(settings.store_url), open_vault(settings))
+
+
+def _asked(
+    provider: Provider, ask: Callable[[Http], Awaitable[T]], secrets: Mapping[str, str], connection: Connection | None
+) -> T:
+    """What a vendor answers to one question from here, with these secrets."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from fin_infra.connections import Connection
+    from fin_infra.runtime.http import HttpPool
+    from fin_infra.settings import Settings
+    from fin_infra.store.opening import utc_now
+
+    nobody = Connection("connections", "", provider.name, "active", None, 1, datetime.now(UTC))
+
+    async def answered() -> T:
+        pool = HttpPool(Settings.load(), now=utc_now)
+        try:
+            return await ask(pool.transport(provider, connection or nobody, secrets, "interactive"))
+        finally:
+            await pool.close()
+
+    return asyncio.run(answered())
+
+
+def _exchanged(provider: Provider, secrets: dict[str, str]) -> dict[str, str]:
+    """The credential; where a one-time token was given in its place, what the vendor gives for it."""
+    linking = provider.linking
+    if linking is None or linking.once not in secrets:
+        return secrets
+    token, exchange = secrets[linking.once].strip(), linking.exchange
+    return _asked(provider, lambda http: exchange(http, token), {linking.once: token}, None)
+
+
+def _forgotten(connections: Connections, connection_id: str) -> str:
+    """Tells the vendor that a credential is not used any more. What to say of it; it stops nothing if it fails."""
+    from fin_infra.errors import FinInfraError
+    from fin_infra.providers import resolve
+
+    connection = connections.get(connection_id)
+    try:
+        provider = resolve(connection.provider)
+        if provider.linking is None:
+            return ""
+        _asked(provider, provider.linking.forget, connections.secrets(connection), connection)
+    except FinInfraError as error:
+        return f"; the vendor could not be told, end it in its dashboard: {error.message}"
+    return f"; {provider.name} has removed it too"
 
 
 def _row(connection: Connection) -> dict[str, object]:
@@ -156,7 +291,9 @@ def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> d
     from fin_infra.errors import UsageError
     from fin_infra.settings import Settings
 
-    fields = [field.name for field in provider.secrets]
+    linking = provider.linking
+    own = [field.name for field in provider.secrets]
+    fields = [*own, *([linking.once] if linking else [])]
     if from_stdin:
         if given:
             raise UsageError("give --secret or --secret-stdin, not both")
@@ -171,9 +308,9 @@ def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> d
             if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
                 raise UsageError(f"stdin is no JSON object of text fields; they are: {', '.join(fields)}")
             return {str(k): str(v) for k, v in value.items()}
-        if len(fields) != 1:
-            raise UsageError(f"{provider.name} needs a JSON object with the fields {', '.join(fields)}")
-        return {fields[0]: text}
+        if len(own) != 1:
+            raise UsageError(f"{provider.name} needs a JSON object with the fields {', '.join(own)}")
+        return {linking.once if linking and text.startswith(linking.begins) else own[0]: text}
     if not given:
         raise UsageError(
             f"where is the secret? --secret-stdin, or --secret {fields[0]}=env:VAR, or --secret {fields[0]}=file:PATH"

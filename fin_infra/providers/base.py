@@ -254,6 +254,41 @@ class Webhooks:
 
 
 @dataclass(frozen=True)
+class LinkOrder:
+    """What a vendor's own page is opened for: a new login of a user, or with `repair` an old one that stopped working.
+
+    `products`: what the login must give, `if_supported`: what it shall give where the institution has it; both are the
+    vendor's words. `host`: at which of its addresses, by name.
+    """
+
+    tenant: str
+    products: Sequence[str] = ()
+    if_supported: Sequence[str] = ()
+    application: str = "fin_infra"
+    countries: Sequence[str] = ("US",)
+    language: str = "en"
+    webhook: str | None = None
+    repair: bool = False
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Linking:
+    """How a credential comes of a vendor's own page, where users log in there.
+
+    `start`: the token that opens the page; `exchange`: the credential for the one-time token that the page gives, a
+    field `once` whose values begin with `begins`; `forget` tells the vendor that the credential is not used any more.
+    """
+
+    start: Callable[[Http, LinkOrder], Awaitable[str]]
+    exchange: Callable[[Http, str], Awaitable[dict[str, str]]]
+    forget: Callable[[Http], Awaitable[None]]
+    once: str
+    begins: str
+    products: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Provider:
     """A vendor: name, address, credentials, refusals and sources. Data, not behaviour.
 
@@ -279,6 +314,7 @@ class Provider:
     attribution: str = ""
     facts: Sequence[str] = ()
     webhooks: Webhooks | None = None
+    linking: Linking | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:

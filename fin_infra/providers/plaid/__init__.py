@@ -15,6 +15,7 @@ from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.providers.base import Feed, Field, Provider, Source
 from fin_infra.providers.plaid import client, frames, wire
+from fin_infra.providers.plaid.linking import LINKING
 from fin_infra.providers.plaid.refusals import REFUSALS
 from fin_infra.providers.plaid.webhooks import WEBHOOKS
 
@@ -44,9 +45,7 @@ PROVIDER = Provider(
         "brokerage": ("holdings", "activities", "instruments"),
     },
     auth=no_header,
-    secrets=(
-        Field("access_token", "the Item's access token; or exchange a public token: connections add --public-token"),
-    ),
+    secrets=(Field("access_token", "the Item's access token; a public_token in its place is exchanged for it"),),
     app_fields=(
         Field("client_id", "the application's client id, from the dashboard"),
         Field("secret", "the application's secret of the environment, sandbox or production"),
@@ -95,6 +94,7 @@ PROVIDER = Provider(
         ),
     ),
     webhooks=WEBHOOKS,
+    linking=LINKING,
     attribution="Data by Plaid (plaid.com).",
     facts=(
         "Banks are polled one to four times a day; a webhook says when there is something new (read 2026-11-24).",

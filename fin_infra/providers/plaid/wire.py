@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from fin_infra.errors import WireError, error_of
 from fin_infra.providers.base import Wire, checked, exact_json
@@ -84,12 +84,18 @@ class PlaidAccount(Wire):
         return self.balances.iso_currency_code or self.balances.unofficial_currency_code
 
 
-class Accounts(Wire):
-    """`as_of`, by kind of account: when Plaid last heard of it from the institution; not in the body, see `dated`."""
-
+class Listing(Wire):
     accounts: list[PlaidAccount]
     item: Item | None = None
-    as_of: Mapping[str, datetime] = Field(default_factory=dict, exclude=True)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """All accounts of an Item. `as_of`, by kind of account: when Plaid last heard of it from the institution."""
+
+    accounts: Sequence[PlaidAccount]
+    item: Item | None = None
+    as_of: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,12 +180,11 @@ class PublicToken(Wire):
 
 class LinkToken(Wire):
     link_token: str
-    expiration: str | None = None
 
 
 ITEM = TypeAdapter(ItemAnswer)
 ITEM_ALONE = TypeAdapter(Item)
-ACCOUNTS = TypeAdapter(Accounts)
+LISTING = TypeAdapter(Listing)
 ACCOUNT_LIST = TypeAdapter(list[PlaidAccount])
 WEBHOOK = TypeAdapter(Webhook)
 KEY = TypeAdapter(KeyAnswer)
@@ -200,9 +205,9 @@ def accounts(body: bytes) -> Accounts:
     value = _object(body)
     if "accounts" not in value and isinstance(value.get("item"), dict):  # an Item alone: it may say why
         _healthy(checked(ITEM_ALONE, value["item"], body), body)
-    found = checked(ACCOUNTS, value, body)
+    found = checked(LISTING, value, body)
     _healthy(found.item, body)
-    return found
+    return Accounts(found.accounts, found.item)
 
 
 def balances(body: bytes) -> Accounts | Holdings:
@@ -213,7 +218,7 @@ def balances(body: bytes) -> Accounts | Holdings:
 def dated(found: Accounts, answer: ItemAnswer) -> Accounts:
     """The accounts, with the times at which Plaid last heard of them."""
     times = {kind: answer.updated("investments" if kind == "investment" else "transactions") for kind in KINDS}
-    return found.model_copy(update={"as_of": {kind: at for kind, at in times.items() if at is not None}})
+    return replace(found, as_of={kind: at for kind, at in times.items() if at is not None})
 
 
 KINDS = ("depository", "credit", "loan", "investment", "other")
@@ -267,6 +272,21 @@ def activities(body: bytes) -> Activities:
 def at_offset(page: Activities, offset: int) -> Activities:
     """The page, knowing where in the whole it lies: its body does not say."""
     return replace(page, offset=offset)
+
+
+def exchanged(body: bytes) -> Exchanged:
+    """`POST /item/public_token/exchange`."""
+    return checked(EXCHANGED, exact_json(body), body)
+
+
+def public_token(body: bytes) -> PublicToken:
+    """`POST /sandbox/public_token/create`."""
+    return checked(PUBLIC_TOKEN, exact_json(body), body)
+
+
+def link_token(body: bytes) -> LinkToken:
+    """`POST /link/token/create`."""
+    return checked(LINK_TOKEN, exact_json(body), body)
 
 
 def webhook(body: bytes) -> Webhook:
