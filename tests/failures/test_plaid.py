@@ -374,3 +374,16 @@ async def test_no_token_or_key_is_shown_anywhere(world: PlaidWorld, caplog: pyte
     told = [str(world.rows(name)) for name in ("runs", "streams", "findings")]
     assert "INVALID_API_KEYS" in "".join(told)
     assert "hush" not in "".join([*told, caplog.text])
+
+
+async def test_wrong_keys_of_the_application_stop_no_login(world: PlaidWorld) -> None:
+    connection = await world.link()
+    world.item.add(bought("t1"))
+    world.plaid.keys = ("client", "rotated")
+    reports = await world.work()
+    assert {r.error_code for r in reports} == {"auth_invalid"}
+    async with world.runtime() as runtime:
+        assert runtime.connections.get(connection.connection_id).state == "active"
+    world.plaid.keys = ("client", "secret")
+    await world.next_day()
+    assert world.ids() == ["t1"]
