@@ -47,7 +47,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile(
-        "simulators, worker and app on SQLite files", ("teller", "alpaca"),
+        "simulators, worker and app on SQLite files", ("teller", "alpaca", "plaid"),
         {"FIN_INFRA_STORE_URL": "sqlite:///{folder}/fin.db", "FIN_INFRA_PLAN_SECONDS": "0.2"},
     ),
 }  # fmt: skip
@@ -152,7 +152,7 @@ def _bring_up(stack: Stack, profile: Profile) -> dict[str, str]:
     for vendor in profile.simulators:
         url = _simulator(stack, vendor)
         known[f"ACCEPTANCE_{vendor.upper()}_URL"] = url
-        variables |= dict.fromkeys(ADDRESSES[vendor], url)
+        variables |= dict.fromkeys(ADDRESSES[vendor], url) | KEYS.get(vendor, {})
     worker = stack.start("worker", ["-c", CLI, "worker", "--slots", "4"], variables)
     stack.wait(worker, lambda: "working on" in worker.text())
     known["ACCEPTANCE_APP_URL"] = _app(stack, variables)
@@ -162,8 +162,13 @@ def _bring_up(stack: Stack, profile: Profile) -> dict[str, str]:
 ADDRESSES = {
     "teller": ("FIN_INFRA_TELLER_BASE_URL",),
     "alpaca": ("FIN_INFRA_ALPACA_BASE_URL", "FIN_INFRA_ALPACA_DATA_BASE_URL"),  # two hosts of the vendor, one port here
+    "plaid": ("FIN_INFRA_PLAID_BASE_URL",),
 }
 """The settings that take a vendor's address."""
+
+
+KEYS = {"plaid": {"FIN_INFRA_PLAID_CLIENT_ID": f"client-{SEED.slug}", "FIN_INFRA_PLAID_SECRET": SEED.secret}}
+"""The application's own keys at a vendor."""
 
 
 def _simulator(stack: Stack, vendor: str) -> str:
