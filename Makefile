@@ -12,7 +12,7 @@ COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants clean compose \
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants simulate clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -106,3 +106,7 @@ clean: ## remove what was made, not what was synced
 
 mutants: $(READY) ## break the code one line at a time and see that a test notices
 	@$(BIN)/python -m tests.mutants
+
+SEEDS ?= 1000
+simulate: $(READY) ## live through SEEDS=1000 worlds of failing machines and vendors
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc)

@@ -67,9 +67,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FIN_INFRA_", env_file=".env", extra="ignore", frozen=True)
 
-    store_url: str = Field(DEFAULT_STORE_URL, repr=False, description="where rows are kept: sqlite:///PATH")
+    store_url: str = Field(
+        DEFAULT_STORE_URL,
+        repr=False,
+        description="where rows are kept: sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE",
+    )
     queue_url: str | None = Field(
-        None, repr=False, description="where jobs wait; default: a file of its own beside the store's"
+        None,
+        repr=False,
+        description="where jobs wait; default: a file of its own beside the store's, or the store's PostgreSQL",
     )
     project: Path | None = Field(None, description="folder with jobs/ and schedules/; default: here, else the shipped")
     vault_key: SecretStr | None = Field(
@@ -163,6 +169,8 @@ class Settings(BaseSettings):
             return self.queue_url
         file = self.store_file
         if file is None:
+            if self.store_url.startswith("postgresql+psycopg://"):
+                return self.store_url  # it has tables of its own there
             raise UsageError("set FIN_INFRA_QUEUE_URL: the store has no file to put the queue beside")
         return f"sqlite:///{file.with_name(file.stem + '-queue.db')}"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.postgres import PostgresServer, postgres_server
 from tests.world import World, world_of
 
 pl.DataFrame([{"d": date.min, "t": datetime.now(UTC), "x": timedelta(1)}])
@@ -28,6 +29,13 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("FIN_INFRA_") and name != "FIN_INFRA_SHARED":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for the whole session, started when the first test wants it."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture

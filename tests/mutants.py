@@ -23,7 +23,7 @@ from tests.guards import Guard, guards_of
 ROOT = Path(__file__).parent.parent
 WHERE = ("failures", "unit", "contract", "providers", "integration", "simulation")
 AT_ONCE = 2
-SECONDS = 240.0
+SECONDS = 120.0
 """A mutant under which its test never ends is killed too."""
 
 

@@ -12,8 +12,10 @@ from fin_infra.cli import (
     connections,
     demo,
     doctor,
+    explain,
     init,
     jobs,
+    migrate,
     providers,
     quarantine,
     read,
@@ -40,12 +42,14 @@ app.add_typer(connections.app, name="connections")
 app.command("sync")(sync_module.sync)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
+app.command("explain")(explain.explain)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 
 

@@ -34,6 +34,8 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
     yield _check("store", lambda: _store(settings))
     yield _check("vault", lambda: _vault(settings))
     yield _check("queue", lambda: _queue(settings))
+    yield _check("freshness", lambda: _fresh(settings))
+    yield _check("quarantine", lambda: _quarantined(settings))
     yield _check("watchlist", lambda: _watched(settings))
     yield from _vendors(settings)
 
@@ -68,14 +70,18 @@ def _project(settings: Settings) -> tuple[bool, str]:
 
 def _store(settings: Settings) -> tuple[bool, str]:
     from fin_infra.store import open_store
+    from fin_infra.store.sql import shown
 
-    store = open_store(settings.store_url)
+    store, where = open_store(settings.store_url), shown(settings.store_url)
+    if settings.store_file is None:
+        store.close()
+        return True, f"{where} answers, its tables are this version's"
     with store.reading() as sql:
         verdict = sql.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     store.close()
     if verdict != "ok":
-        return False, f"{settings.store_url} is damaged ({verdict}); restore it from a backup"
-    return True, f"{settings.store_url} is whole"
+        return False, f"{where} is damaged ({verdict}); restore it from a backup"
+    return True, f"{where} is whole"
 
 
 def _vault(settings: Settings) -> tuple[bool, str]:
@@ -107,6 +113,39 @@ def _queue(settings: Settings) -> tuple[bool, str]:
     queue.close()
     detail = f"{stats.ready} ready, {stats.later} later, {stats.running} running, {stats.dead} dead"
     return stats.dead == 0, detail + ("; see fin-infra jobs dead" if stats.dead else "")
+
+
+def _fresh(settings: Settings) -> tuple[bool, str]:
+    """Whether runs happen at all. A run that failed has said why; one that never came says nothing."""
+    from fin_infra.connections import Connections, open_vault
+    from fin_infra.engine.freshness import expected_since
+    from fin_infra.reader import read
+    from fin_infra.store import open_store
+    from fin_infra.store.opening import utc_now
+
+    now, objectives = utc_now(), settings.objectives
+    store = open_store(settings.store_url)
+    active = {c.connection_id for c in Connections(store, open_vault(settings)).all() if c.state == "active"}
+    rows = read("streams", store=store).select("connection_id", "dataset", "last_attempt_at").collect().rows()
+    store.close()
+    streams = [row for row in rows if row[0] in active]
+    silent = [
+        f"{connection}/{dataset}"
+        for connection, dataset, tried in streams
+        if tried is not None and dataset in objectives and tried < expected_since(dataset, now, objectives[dataset])
+    ]
+    if silent:
+        return False, f"{len(silent)} streams were not even tried for too long, {silent[0]} first: does a worker run?"
+    return True, f"{len(streams)} streams were tried in time"
+
+
+def _quarantined(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.store import open_store
+
+    store = open_store(settings.store_url)
+    count = len(store.quarantined())
+    store.close()
+    return True, f"{count} entries" + ("; see fin-infra quarantine ls" if count else "")
 
 
 def _vendors(settings: Settings) -> Iterator[tuple[str, bool, str]]:

@@ -10,22 +10,30 @@ app = typer.Typer(no_args_is_help=True, help="What was tried, and what came of i
 @app.command("ls")
 def ls(
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    connection: Annotated[str | None, typer.Option("--connection", metavar="ID", help="Only this one's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the newest runs.
+    """List the newest runs, and how many things each was the last to find.
 
     Example: fin-infra runs ls --limit 5
     """
+    import polars as pl
+
     from fin_infra.cli.output import put_json, table
     from fin_infra.reader import read
+    from fin_infra.store import open_store
 
-    runs = read("runs").collect().sort("started_at", "run_id", descending=True).head(limit)
+    store = open_store()
+    runs = read("runs", connection=connection, store=store).collect().sort("started_at", "run_id", descending=True)
+    found = read("findings", connection=connection, store=store).collect().group_by("run_id").agg(findings=pl.len())
+    runs = runs.head(limit).join(found, on="run_id", how="left", maintain_order="left")
+    runs = runs.with_columns(pl.col("findings").fill_null(0))
     if as_json:
         for row in runs.to_dicts():
             put_json(row)
         return
     columns = ("run_id", "started_at", "connection_id", "dataset", "outcome", "inserted", "updated", "removed",
-               "unchanged", "calls", "error_code")  # fmt: skip
+               "unchanged", "calls", "findings", "error_code")  # fmt: skip
     table(runs.select(columns).iter_rows(), columns)
 
 
@@ -52,6 +60,6 @@ def show(run_id: Annotated[str, typer.Argument(metavar="RUN", help="run_….")])
         {
             "run": found.to_dicts()[0],
             "changes": changes.select("dataset", "op", "key").to_dicts(),
-            "findings": findings.select("kind", "subject", "detail", "state").to_dicts(),
+            "findings": findings.select("dataset", "kind", "subject", "detail", "state").to_dicts(),
         }
     )

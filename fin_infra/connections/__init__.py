@@ -22,7 +22,7 @@ from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
 from fin_infra.store.sql import shown
-from fin_infra.store.statements import fetched
+from fin_infra.store.statements import changed, fetched
 from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
 
 ONE = "SELECT * FROM connections WHERE connection_id = ?"
@@ -64,7 +64,7 @@ class Connections:
             raise UsageError("a tenant needs a name: --tenant NAME")
         connection_id = f"con_{entropy.token_hex(8)}"
         now = micros(self._now())
-        with self._store.writing() as sql:
+        with self._store.writing(alone=True) as sql:
             self._keep_apart(sql, simulated)
             sql.execute(
                 insert(CONNECTIONS),
@@ -213,8 +213,10 @@ def _is_text(value: str) -> bool:
 
 
 def _bump(sql: SqlConnection) -> None:
-    if sql.execute(update(META).where(META.c.name == TOPOLOGY).values(value=META.c.value + 1)).rowcount == 0:
-        sql.execute(insert(META), {"name": TOPOLOGY, "value": 1})
+    changed(
+        sql, "INSERT INTO meta (name, value) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = meta.value + 1",
+        (TOPOLOGY,),
+    )  # fmt: skip
 
 
 def _connection(row: Sequence[Any]) -> Connection:

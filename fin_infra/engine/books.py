@@ -73,8 +73,11 @@ def _streams(
     for name in run.source.datasets:
         before = by_name.get(name, {})
         # of a source with several datasets each tells for itself: accounts may be fresh while balances are not
-        fresh = recorded in ("ok", "partial") and (not run.failed or any(part[0] == name for part in run.complete))
+        read = any(part[0] == name for part in run.complete)
+        fresh = recorded in ("ok", "partial") and (read or (not run.failed and run.stopped is None))
+        whole = recorded == "partial" and (name, None) in run.complete and not _doubtful(run, name)
         state = _state("park" if recorded == "partial" and not fresh else recorded, outcome.code, before.get("state"))
+        state = "ok" if whole else state
         as_of = min((at for part, at in run.as_of.items() if part[0] == name), default=None)
         old = old_data(name, as_of, now, within.get(name)) if state == "ok" else None
         newest = [*run.newest.values(), before.get("newest_row") or ""] if name == run.stream.dataset else [""]
@@ -84,10 +87,17 @@ def _streams(
                 "last_attempt_at": run.started_at,
                 "last_success_at": now if fresh else before.get("last_success_at"),
                 "vendor_as_of": as_of if fresh else before.get("vendor_as_of"), "newest_row": max(newest) or None,
-                "next_reason": old or _next_reason(run, outcome, now), "error_code": outcome.code,
+                "next_reason": old or _next_reason(run, outcome, now), "error_code": None if whole else outcome.code,
             }
         )  # fmt: skip
     return rows
+
+
+def _doubtful(run: Run, name: str) -> bool:
+    """Whether there was anything in this dataset that was not taken as it came."""
+    if run.history is False and name == run.stream.dataset:
+        return True
+    return any(dataset == name and doubt.kind in ("row_invalid", "shrink_guard") for dataset, doubt in run.doubts)
 
 
 def _next_reason(run: Run, outcome: Outcome, now: datetime) -> str | None:

@@ -94,7 +94,7 @@ class Planner:
             changed = topology != self._topology
             due = [] if changed else self._all_due(sql, now)
         if changed:
-            with self._store.writing() as sql:
+            with self._store.writing(alone=True) as sql:
                 self._settle(sql, now)
             self._topology = topology
             with self._store.reading() as sql:
@@ -218,7 +218,9 @@ class Planner:
                 "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": micros(next_at),
                 "closed": _session(schedule, next_at),
             })  # fmt: skip
+        moved.sort(key=lambda row: (row["s"], row["c"], row["d"]))  # two planners at once lock in the same order
         served = [{"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark]
+        served.sort(key=lambda row: (row["c"], row["d"]))
         with self._store.writing() as sql:
             if moved:
                 sql.execute(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import httpx
 from svc_infra.jobs import InMemoryScheduler, JobRegistry, JobResult
 from svc_infra.jobs import Job as QueueJob
 
@@ -45,10 +47,10 @@ class Runtime:
 
     def __init__(
         self, settings: Settings, *, now: Now = utc_now, base_urls: Mapping[str, str] | None = None,
-        meter: Meter | None = None, project: Project | None = None, app: Any = None,
+        meter: Meter | None = None, project: Project | None = None, network: httpx.AsyncBaseTransport | None = None,
         offload: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None,
-        on_report: Callable[[SyncReport], None] = lambda report: None,
+        on_report: Callable[[SyncReport], None] = lambda report: None, random_share: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self.now = now
@@ -56,10 +58,12 @@ class Runtime:
         self._on_report = on_report
         self.store: Store = open_store(settings.store_url, now=now)
         self.connections = Connections(self.store, open_vault(settings), now)
-        self.http = HttpPool(settings, now=now, meter=meter, base_urls=base_urls, app=app)
+        self.http = HttpPool(settings, now=now, meter=meter, base_urls=base_urls, network=network)
         # frames and commits leave the event loop for one thread: several would only fight for the interpreter, and
         # the database has one writer anyway
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra")
+        self._plan_away = offload or asyncio.to_thread  # planning waits for no commit
+        self._random_share = random_share
         self.engine = Engine(
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
             on_page=on_page, listed=settings.watched, fresh_within=settings.objectives,
@@ -88,7 +92,9 @@ class Runtime:
     @property
     def queue(self) -> SqlJobQueue:
         if self._queue is None:
-            self._queue = open_queue(self.settings, now=self.now, names=list(self.project.jobs))
+            self._queue = open_queue(
+                self.settings, now=self.now, names=list(self.project.jobs), random_share=self._random_share
+            )  # fmt: skip
         return self._queue
 
     def planner(self) -> Planner:
@@ -130,7 +136,7 @@ class Runtime:
 
         async def plan() -> None:
             try:
-                on_planned(await asyncio.to_thread(planner.tick))
+                on_planned(await self._plan_away(planner.tick))
             except Exception as error:
                 known = isinstance(error, FinInfraError)
                 log.error("planning failed, it is tried again: %s", error if known else where(error))
@@ -149,7 +155,7 @@ class Runtime:
         plan = asyncio.create_task(self.scheduler(planner, on_planned).run()) if not until_idle else None
         try:
             if until_idle:
-                on_planned(await asyncio.to_thread(planner.tick))
+                on_planned(await self._plan_away(planner.tick))
                 # polled, because jobs that another process runs are waited for too
                 while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
@@ -180,11 +186,14 @@ class JobContext:
         )
 
 
-def open_queue(settings: Settings, *, now: Now = utc_now, names: list[str] | None = None) -> SqlJobQueue:
+def open_queue(
+    settings: Settings, *, now: Now = utc_now, names: list[str] | None = None,
+    random_share: random.Random | None = None,
+) -> SqlJobQueue:  # fmt: skip
     """The queue of these settings."""
     return SqlJobQueue(
         settings.effective_queue_url, now=now, lease_seconds=settings.lease_seconds,
-        max_attempts=settings.max_attempts, names=names,
+        max_attempts=settings.max_attempts, names=names, random_share=random_share,
     )  # fmt: skip
 
 

@@ -29,8 +29,22 @@ class GuardedBreaker(CircuitBreaker):
     """svc-infra's breaker, counting only failures of the vendor as a whole, and giving a probe's place back.
 
     The stock one counts every exception (one revoked token would open it for all), and a half-open probe that is
-    cancelled keeps its place for ever: after three the circuit never closes again.
+    cancelled keeps its place for ever: after three the circuit never closes again. Its time is the event loop's, as
+    that of every wait here is.
     """
+
+    async def _record_failure(self, exc: Exception) -> None:
+        await super()._record_failure(exc)
+        self._last_failure_time = asyncio.get_running_loop().time()
+
+    def _should_try_half_open(self) -> bool:
+        return self._remaining_timeout() == 0.0
+
+    def _remaining_timeout(self) -> float | None:
+        if self._state is not CircuitState.OPEN:
+            return None
+        since = self._last_failure_time
+        return 0.0 if since is None else max(0.0, self.recovery_timeout - asyncio.get_running_loop().time() + since)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: Any
@@ -80,13 +94,13 @@ class HttpPool:
 
     def __init__(
         self, settings: Settings, *, now: Now, meter: Meter | None = None,
-        base_urls: Mapping[str, str] | None = None, app: Any = None,
+        base_urls: Mapping[str, str] | None = None, app: Any = None, network: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._now = now
         self._meter = meter or UnlimitedMeter()
         self._base_urls = dict(base_urls or {})
-        self._app = app
+        self._network = httpx.ASGITransport(app=app) if app is not None else network
         self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}
         self._breakers: dict[tuple[str, str], GuardedBreaker] = {}
         self._gate = RetryGate(now)
@@ -152,8 +166,8 @@ class HttpPool:
     def _client(self, provider: Provider, host: str) -> httpx.AsyncClient:
         vendor = self._settings.vendor(provider.name)
         more: dict[str, Any] = {}
-        if self._app is not None:  # in tests: the simulator without a socket
-            more["transport"] = httpx.ASGITransport(app=self._app)
+        if self._network is not None:  # in tests: vendors without a socket
+            more["transport"] = self._network
         elif (context := client_certificate(self._settings, provider)) is not None:
             more["verify"] = context
         # who puts a simulator in the vendor's place by one address alone shall not meet the real one at another

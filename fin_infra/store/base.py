@@ -279,8 +279,8 @@ class Store(Protocol):
         """A read transaction: reads within the block see one state. Never await within it."""
         ...
 
-    def writing(self) -> AbstractContextManager[SqlConnection]:
-        """A write transaction, for the bookkeeping of connections and plans."""
+    def writing(self, *, alone: bool = False) -> AbstractContextManager[SqlConnection]:
+        """A write transaction, for the bookkeeping of connections and plans; `alone`: what it reads, nobody writes."""
         ...
 
     def close(self) -> None: ...

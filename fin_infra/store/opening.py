@@ -1,4 +1,5 @@
-"""Opening a store: the file is looked at before it is touched, then brought up to this version's schema."""
+"""Opening a store: it is looked at before it is touched. A file is then brought up to this version's schema; a
+PostgreSQL belongs to a fleet, whose tables change only when `migrate` is asked for."""
 
 from __future__ import annotations
 
@@ -11,12 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy.pool import NullPool
 
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.settings import Settings
 from fin_infra.store.base import Now
-from fin_infra.store.sql import SqlStore, rim
+from fin_infra.store.sql import SqlStore, rim, shown
 
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at INFO it logs every row that is written
 
@@ -31,16 +33,105 @@ def utc_now() -> datetime:
 def open_store(url: str | None = None, *, now: Now = utc_now) -> SqlStore:
     """The store at `url` (default: `FIN_INFRA_STORE_URL`, else `sqlite:///var/fin.db`), its schema up to date.
 
-    Raises `UsageError` when the URL is of no known kind, the file is not ours or is from a newer fin_infra,
-    `StoreError` when it cannot be opened or written.
+    Raises `UsageError` when the URL is of no known kind, the database is not ours, is from a newer fin_infra or, on
+    PostgreSQL, from an older one, `StoreError` when it cannot be opened or written.
     """
     url = url or Settings.load().store_url
+    if is_postgres(url):
+        return _open_postgres(url, now)
     path = sqlite_path(url, "FIN_INFRA_STORE_URL")
     tables = inspect(path, what="store", variable="FIN_INFRA_STORE_URL", mark=VERSION_TABLE)
     engine = sqlite_engine(path)
     with rim(url):
         _migrate(engine, path, tables)
     return SqlStore(engine, url, now)
+
+
+def is_postgres(url: str) -> bool:
+    return url.startswith("postgresql+psycopg://")
+
+
+def postgres_driver() -> Any:
+    """Our module that knows psycopg, imported when it is needed and not before."""
+    try:
+        from fin_infra.store import postgres
+    except ImportError:
+        raise UsageError('PostgreSQL needs psycopg; install fin_infra with its extra "postgres"') from None
+    return postgres
+
+
+def _open_postgres(url: str, now: Now) -> SqlStore:
+    driver = postgres_driver()
+    engine: Engine = driver.postgres_engine(url, "FIN_INFRA_STORE_URL")
+    try:
+        with rim(url), engine.connect() as sql:
+            version = _postgres_version(sql, url)
+        if version is None:
+            raise UsageError(f"{shown(url)} has no tables of fin_infra yet; run fin-infra migrate")
+        if version < HEAD:
+            raise UsageError(
+                f"{shown(url)} has the tables of an older fin_infra (schema {version}, this one needs {HEAD}); "
+                "run fin-infra migrate"
+            )
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlStore(engine, url, now, driver.Postgres())
+
+
+def _postgres_version(sql: SqlConnection, url: str) -> str | None:
+    """The revision of the tables; None when there are none. Refuses tables that are not ours, or of a newer release."""
+    found = set(
+        sql.exec_driver_sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'fin_infra'")
+        .scalars()
+        .all()
+    )
+    if VERSION_TABLE not in found:
+        if found and "fin_infra_jobs" not in found:
+            raise UsageError(
+                f"{shown(url)} has a schema fin_infra that is not ours and was left as it is; use another database",
+                code="store_foreign",
+            )
+        return None
+    version: str | None = sql.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar()
+    if version is not None and version > HEAD:
+        raise UsageError(
+            f"{shown(url)} was made by a newer fin_infra (schema {version}, this one knows {HEAD}); upgrade fin_infra",
+            code="store_foreign",
+        )
+    return version
+
+
+def migrate(url: str) -> tuple[str | None, str]:
+    """Brings a store's tables up to this version's; any number may do it at once. The revisions before and after.
+
+    Raises `UsageError` when the database is not ours or from a newer fin_infra, `StoreError` when it cannot be changed.
+    """
+    if not is_postgres(url):
+        path = sqlite_path(url, "FIN_INFRA_STORE_URL")
+        known = VERSION_TABLE in inspect(path, what="store", variable="FIN_INFRA_STORE_URL", mark=VERSION_TABLE)
+        engine = sqlite_engine(path)
+        with rim(url):
+            before = _version(engine) if known else None
+        engine.dispose()
+        open_store(url).close()
+        return before, HEAD
+    from fin_infra.store.migrations import upgrade
+
+    driver = postgres_driver()
+    engine = driver.postgres_engine(url, "FIN_INFRA_STORE_URL")
+    found: list[str | None] = []
+
+    def prepare(sql: SqlConnection) -> None:
+        driver.own_schema(sql)
+        found.append(_postgres_version(sql, url))
+
+    try:
+        with rim(url):
+            upgrade(engine, prepare)
+    finally:
+        engine.dispose()
+    return found[0], HEAD
 
 
 def sqlite_path(url: str, variable: str) -> Path:
@@ -50,7 +141,9 @@ def sqlite_path(url: str, variable: str) -> Path:
         raise UsageError(f"{variable} has a query, which sqlite:///PATH does not take; leave out what begins at '?'")
     if path == url or not path or path.startswith(":memory:"):
         kind = url.split(":", 1)[0]
-        raise UsageError(f"{variable} is of kind {kind!r}; this version stores to sqlite:///PATH")
+        raise UsageError(
+            f"{variable} is of kind {kind!r}; write sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"
+        )
     return Path(path)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, func, insert, null, select, text, union, union_all
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, Table, Text, delete, func, make_url, null, select, text, union, union_all
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fin_infra.datasets import SYNCED
 from fin_infra.datasets.base import INSTANT, Dataset
@@ -41,7 +42,7 @@ from fin_infra.store.base import (
     Stream,
 )
 from fin_infra.store.codec import decode, decode_record, encode, encode_records, from_micros, micros
-from fin_infra.store.statements import KEYS_PER_SELECT, Statements, changed, fetched, many
+from fin_infra.store.statements import KEYS_PER_SELECT, Dialect, Statements, changed, fetched, many
 
 CHUNK = 1_000  # rows a transaction changes at most: other writers wait for milliseconds, not seconds
 READ_BATCH = 50_000
@@ -59,11 +60,13 @@ TIME_COLUMN = {
 
 
 class SqlStore:
-    """`Store` over a SQLAlchemy engine; made by `open_store`, which also brings the schema up to date."""
+    """`Store` over a SQLAlchemy engine; made by `open_store`, which also looks at the schema."""
 
-    def __init__(self, engine: Engine, url: str, now: Now) -> None:
+    def __init__(self, engine: Engine, url: str, now: Now, dialect: Dialect | None = None) -> None:
         self.url = url
+        self._dialect = dialect or Dialect()
         self._engine = engine
+        self._reader = self._dialect.reader(engine)
         self._writer = engine.execution_options(begin="IMMEDIATE")
         self._now = now
         self._outer: ContextVar[SqlConnection | None] = ContextVar("outer", default=None)
@@ -72,8 +75,9 @@ class SqlStore:
     # -- transactions ----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[SqlConnection]:
+    def writing(self, *, alone: bool = False) -> Iterator[SqlConnection]:
         with rim(self.url), self._writer.begin() as sql, self._around(sql):
+            self._dialect.begin(sql, alone=alone)
             yield sql
 
     @contextmanager
@@ -96,7 +100,7 @@ class SqlStore:
 
     @contextmanager
     def _snapshot(self) -> Iterator[SqlConnection]:
-        with rim(self.url), self._engine.connect() as sql, sql.begin():
+        with rim(self.url), self._reader.connect() as sql, sql.begin():
             yield sql
 
     def close(self) -> None:
@@ -128,13 +132,11 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
-            marks = ", ".join("?" * len(batch.unfinished))
-            changed(
-                sql,
-                "DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ? "
-                f"AND (generation <> ? OR subject NOT IN ({marks}))",
-                (*stream, expect.generation, *batch.unfinished),
-            )
+            kept, of_them = "", tuple[Any, ...]()
+            if batch.unfinished:
+                kept = f" AND (generation <> ? OR subject NOT IN ({', '.join('?' * len(batch.unfinished))}))"
+                of_them = (expect.generation, *batch.unfinished)
+            changed(sql, f"DELETE FROM staged_pages WHERE connection_id = ? AND dataset = ?{kept}", (*stream, *of_them))
         return applied
 
     def _advance(
@@ -170,11 +172,16 @@ class SqlStore:
     ) -> None:  # fmt: skip
         """Diff against the current rows; old images to the history; only what changed is written."""
         now = micros(self._now())
+        asked = []
         for change in changes:
-            name = change.schema.dataset_name()
             statements = self._of(change.schema)
             incoming = {row[: statements.key_width]: row for row in encode(change.rows, change.schema)}
             removed = [key for key in dict.fromkeys(change.removed) if key not in incoming]
+            asked.append((change, statements, incoming, removed))
+        if not dry_run:
+            self._dialect.claim(sql, ((c.schema.dataset_name(), [*new, *gone]) for c, _, new, gone in asked))
+        for change, statements, incoming, removed in asked:
+            name = change.schema.dataset_name()
             current = statements.current(sql, [*incoming, *removed])
             inserted, updated, unchanged = [], [], 0
             for key, row in incoming.items():
@@ -213,11 +220,12 @@ class SqlStore:
             (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
         )
 
-    def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
+    def _keep_books(self, sql: SqlConnection, books: Sequence[Book]) -> None:
         for book in books:
             if isinstance(book, Forgotten):
                 self._forget(sql, book)
-                continue
+        kept = [book for book in books if not isinstance(book, Forgotten)]
+        for book in sorted(kept, key=lambda book: book.schema.dataset_name()):  # all who write take the same order
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)
             )
@@ -271,7 +279,7 @@ class SqlStore:
     def _of(self, schema: type[Dataset]) -> Statements:
         name = schema.dataset_name()
         if name not in self._statements:
-            self._statements[name] = Statements(schema, history=name in SYNCED)
+            self._statements[name] = self._dialect.statements(schema, history=name in SYNCED)
         return self._statements[name]
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -315,8 +323,8 @@ class SqlStore:
         statement = _select(schema, query, list(wanted))
         if limit is not None:
             statement = statement.limit(limit)
-        with self._snapshot() as sql:  # of its own: who iterates may do so in another thread, or never come to the end
-            result = sql.execution_options(yield_per=READ_BATCH).execute(statement)
+        # a snapshot of its own: who iterates may do so in another thread, or never come to the end
+        with self._snapshot() as sql, sql.execution_options(yield_per=READ_BATCH).execute(statement) as result:
             empty = True
             for part in result.partitions():
                 empty = False
@@ -331,7 +339,14 @@ class SqlStore:
         statement = select(tables.CHANGES).where(tables.CHANGES.c.seq > since).order_by(tables.CHANGES.c.seq)
         if connection is not None:
             statement = statement.where(tables.CHANGES.c.connection_id == connection)
-        with self.reading() as sql:
+        outer = self._outer.get()
+        if outer is None or outer.get_execution_options().get("begin") != "IMMEDIATE":  # who writes knows its own
+            with rim(self.url):
+                settled = self._dialect.settled(self._engine)
+            if settled is not None:
+                statement = statement.where(tables.CHANGES.c.seq <= settled)
+                outer = None  # the transaction around may be older than that
+        with self.reading() if outer is not None else self._snapshot() as sql:
             found = sql.execute(statement).fetchall()
         rows = [
             (row.seq, row.changed_at, row.dataset, op, list(key), row.run_id)
@@ -349,18 +364,19 @@ class SqlStore:
     # -- pages that wait, names that changed, erasure --------------------------------------------------------------
 
     def stage_pages(self, stream: Stream, generation: int, pages: Sequence[StagedPage]) -> None:
-        rows = [
-            {
-                "connection_id": stream.connection_id, "dataset": stream.dataset, "generation": generation,
-                "subject": page.subject, "n": page.n, "position": page.position, "status": page.status,
-                "staged_at": micros(page.staged_at), "body": page.body,
-            }
-            for page in pages
-        ]  # fmt: skip
+        rows = [(*stream, generation, p.subject, p.n, p.position, p.status, micros(p.staged_at), p.body) for p in pages]
         with self.writing() as sql:
             # else erased or relinked meanwhile: nothing of it may come back
-            if _generation(sql, stream.connection_id) == generation and rows:
-                sql.execute(insert(tables.STAGED_PAGES).prefix_with("OR REPLACE"), rows)
+            if _generation(sql, stream.connection_id) == generation:
+                many(
+                    sql,
+                    "INSERT INTO staged_pages "
+                    "(connection_id, dataset, generation, subject, n, position, status, staged_at, body) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (connection_id, dataset, generation, subject, n) "
+                    "DO UPDATE SET position = excluded.position, status = excluded.status, "
+                    "staged_at = excluded.staged_at, body = excluded.body",
+                    rows,
+                )
 
     def staged_pages(self, stream: Stream, generation: int) -> list[StagedPage]:
         with self.reading() as sql:
@@ -473,11 +489,11 @@ class SqlStore:
             "INSERT INTO aliases (tenant_id, connection_id, kind, vendor_id, id, valid_from, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, connection_id, kind, vendor_id) "
             "DO UPDATE SET id = excluded.id, valid_from = excluded.valid_from, reason = excluded.reason",
-            [(tenant, connection_id, a.kind, a.vendor_id, a.id, now, a.reason) for a in aliases],
+            sorted((tenant, connection_id, a.kind, a.vendor_id, a.id, now, a.reason) for a in aliases),
         )
 
     def erase(self, connection_id: str) -> int:
-        with self.writing() as sql:
+        with self.writing(alone=True) as sql:
             count = 0
             self._read_anew(sql, connection_id)
             changes = tables.CHANGES  # what belongs to nobody stays, and so does what the feed says of it
@@ -488,13 +504,8 @@ class SqlStore:
             )
             for table in tables.OWNED_BY_CONNECTION:
                 count += sql.execute(delete(table).where(table.c.connection_id == connection_id)).rowcount
-        with rim(self.url), self._engine.connect() as sql:  # the write-ahead log still holds what was erased
-            busy = sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
-        if busy:
-            raise StoreError(
-                f"everything of {connection_id} was erased, but a long read keeps the log of {shown(self.url)} open, "
-                "which still holds it; end that read and erase again"
-            )
+        with rim(self.url):
+            self._dialect.erased(self._engine, connection_id)
         return count
 
     def _read_anew(self, sql: SqlConnection, connection_id: str) -> None:
@@ -524,12 +535,47 @@ class SqlStore:
 
 @contextmanager
 def rim(url: str) -> Iterator[None]:
-    """Errors of the driver become ours, with the file's name and no statement or value in the message."""
+    """Errors of the driver become ours, with the database's name and no statement or value in the message."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
-        cause = str(error.orig if isinstance(error, DBAPIError) else error)
-        raise StoreError(f"the database {shown(url)} failed: {cause}; {_remedy(cause)}") from None
+    except (DBAPIError, PoolTimeout, DisconnectionError, sqlite3.Error) as error:
+        raise _failed(url, getattr(error, "orig", None) or error) from None
+    except Exception as error:
+        if not type(error).__module__.startswith("psycopg"):  # which is not imported where it is not used
+            raise
+        raise _failed(url, error) from None
+
+
+def _failed(url: str, error: BaseException) -> StoreError:
+    cause, remedy = _cause(error)
+    return StoreError(f"the database {shown(url)} failed: {cause}; {remedy}")
+
+
+def _cause(error: BaseException) -> tuple[str, str]:
+    """What happened, in one line without a value, and what helps."""
+    if isinstance(error, PoolTimeout):
+        return "all its connections are in use", "the work is kept and tried again"
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        primary = error.diag.message_primary or type(error).__name__  # type: ignore[attr-defined]
+        # the message about a value that does not fit shows it
+        cause = f"{type(error).__name__} ({state})" if state[:2] in ("22", "23") else primary
+        return cause, _REMEDIES.get(state, _REMEDIES.get(state[:2], "the work is kept and tried again"))
+    cause = " ".join(str(error).split("\n", 1)[0].split())
+    return cause, _remedy(cause)
+
+
+_REMEDIES = {
+    "08": "the server is away or restarts; the work is kept and tried again",
+    "57": "the server is away or restarts; the work is kept and tried again",
+    "40": "another writer was in the way; the work is kept and tried again",
+    "53": "give the server more room; nothing was half written and the work is tried again",
+    "28": "correct user and password in its URL",
+    "3D000": "create the database first, then run fin-infra migrate",
+    "42P01": "run fin-infra migrate",
+    "42703": "run fin-infra migrate",
+    "42501": "give this user the right to use the schema fin_infra",
+}
 
 
 def _remedy(cause: str) -> str:
@@ -539,12 +585,21 @@ def _remedy(cause: str) -> str:
         return "another process holds it for long; the work is tried again"
     if "readonly" in cause or "unable to open" in cause:
         return "give this user the right to write the file and its folder"
+    if "connection" in cause or "server" in cause:
+        return "the server is away or restarts; the work is kept and tried again"
     return "the work is kept and tried again"
 
 
 def shown(url: str) -> str:
-    """A store's address for people: without its kind, and without what stands before the host."""
-    return url.removeprefix("sqlite:///").split("?")[0] if url.startswith("sqlite") else url.split("@")[-1]
+    """A database's address for people: a file's path, or host and name; never a user or a password."""
+    if url.startswith("sqlite"):
+        return url.removeprefix("sqlite:///").split("?")[0]
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        return "at that URL"
+    host = parts.host or parts.query.get("host", "localhost")
+    return f"{parts.database or ''} at {host if isinstance(host, str) else ', '.join(host)}".strip()
 
 
 def _chunks(batch: Batch) -> list[list[Change]]:

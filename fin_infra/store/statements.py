@@ -1,13 +1,17 @@
-"""The SQL of one dataset's table, made once and run as plain executemany: binding through the ORM layer costs twice."""
+"""The SQL of one dataset's table, made once and run as plain executemany: binding through the ORM layer costs twice.
+
+Marks are `?` everywhere. `Dialect` is the one seam between SQLite, which is here, and PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Engine
 
 from fin_infra.datasets.base import Dataset
+from fin_infra.errors import StoreError
 
 KEYS_PER_SELECT = 500
 
@@ -85,6 +89,37 @@ class Statements:
 
     def to_history(self, sql: SqlConnection, rows: list[tuple[Any, ...]]) -> None:
         many(sql, self._history, rows)
+
+
+class Dialect:
+    """What engines do differently: SQLite's side, in which most is nothing, for there one process writes at a time."""
+
+    def statements(self, schema: type[Dataset], *, history: bool) -> Statements:
+        return Statements(schema, history=history)
+
+    def reader(self, engine: Engine) -> Engine:
+        """The engine whose transactions see one state."""
+        return engine
+
+    def begin(self, sql: SqlConnection, *, alone: bool) -> None:
+        """A transaction that writes begins; `alone`: nobody else writes until it ends."""
+
+    def claim(self, sql: SqlConnection, keys: Iterable[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
+        """Until the transaction ends nobody else reads these keys of datasets to write them, whether held or not."""
+
+    def settled(self, engine: Engine) -> int | None:
+        """Up to where the change feed is whole; None: all of it."""
+        return None
+
+    def erased(self, engine: Engine, connection_id: str) -> None:
+        """Rows were erased: their bytes go too, where that is in our hands."""
+        with engine.connect() as sql:  # the write-ahead log still holds them
+            busy = sql.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+        if busy:
+            raise StoreError(
+                f"everything of {connection_id} was erased, but a long read keeps the log of {engine.url.database} "
+                "open, which still holds it; end that read and erase again"
+            )
 
 
 def fetched(sql: SqlConnection, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

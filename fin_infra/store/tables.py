@@ -1,8 +1,8 @@
 """The SQL side of the datasets, and the tables of the store's own bookkeeping.
 
 Dataset tables are made from their schema through our own map dtype → (SQL type, codec), because dataframely's
-`to_sqlalchemy_columns()` gives lossy NUMERIC, naive DATETIME and VARCHAR(n). On SQLite: amounts, dates and words are
-TEXT, instants are integer microseconds, flags are 0/1.
+`to_sqlalchemy_columns()` gives lossy NUMERIC, naive DATETIME and VARCHAR(n). Dates and words are TEXT, instants are
+integer microseconds, flags are 0/1; amounts are TEXT on SQLite and NUMERIC(38, 18) on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,24 +10,35 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table
 from sqlalchemy.types import TypeEngine
 
 from fin_infra.datasets import DATASETS, SYNCED, dataset
 from fin_infra.datasets.base import Dataset
+from fin_infra.store.columns import AMOUNT, PLACE
+from fin_infra.store.columns import TEXT as Text
 
 METADATA = MetaData()
 
 
 def sql_type(dtype: pl.DataType) -> TypeEngine[Any]:
-    """TEXT or BIGINT: the two storage classes that lose nothing."""
-    match dtype:
-        case pl.String() | pl.Enum() | pl.Decimal() | pl.Date():
-            return Text()
-        case pl.Datetime() | pl.Boolean() | pl.Int64():
-            return BigInteger()
-        case _:
-            raise TypeError(f"no exact SQL type for {dtype}; add it to sql_type and to both codecs")
+    """TEXT, BIGINT, and on PostgreSQL NUMERIC: the storage classes that lose nothing."""
+    if is_amount(dtype):
+        return AMOUNT
+    if is_number(dtype):
+        return BigInteger()
+    if isinstance(dtype, pl.String | pl.Enum | pl.Date):
+        return Text
+    raise TypeError(f"no exact SQL type for {dtype}; add it to sql_type and to the codec")
+
+
+def is_amount(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.Decimal)
+
+
+def is_number(dtype: pl.DataType) -> bool:
+    """Stored as an integer: microseconds, a flag or a count."""
+    return isinstance(dtype, pl.Datetime | pl.Boolean | pl.Int64)
 
 
 def _columns(schema: type[Dataset]) -> list[Column[Any]]:
@@ -106,7 +117,7 @@ STAGED_PAGES = Table(
 
 CHANGES = Table(
     "changes", METADATA,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", PLACE, primary_key=True),
     Column("changed_at", BigInteger, nullable=False),
     Column("dataset", Text, nullable=False),
     Column("tenant_id", Text, nullable=False),

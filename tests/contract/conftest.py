@@ -12,6 +12,7 @@ from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.store import Store, open_store
 from fin_infra.testing import VirtualClock
 from tests.contract.rows import Bench
+from tests.postgres import PostgresServer
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -23,11 +24,15 @@ def clock() -> VirtualClock:
     return VirtualClock(START)
 
 
-@pytest.fixture(params=["sqlite"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind of store."""
-    assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path / 'store' / 'fin.db'}"
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        with server.lent() as url:
+            yield url
+        return
+    yield f"sqlite:///{tmp_path / 'store' / 'fin.db'}"
 
 
 @pytest.fixture
@@ -43,11 +48,15 @@ def bench(store: Store, clock: VirtualClock) -> Bench:
     return Bench(store, clock)
 
 
-@pytest.fixture(params=["sqlite"])
-def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind of queue."""
-    assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path / 'queue' / 'jobs.db'}"
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        with server.lent() as url:
+            yield url
+        return
+    yield f"sqlite:///{tmp_path / 'queue' / 'jobs.db'}"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 NOT_YET = {
-    20: "one source with several datasets failing midway: comes with reconciliation",
     26: "quota ledger: comes with it",
     27: "quota ledger: comes with it",
     29: "text with status 200: no such vendor yet",

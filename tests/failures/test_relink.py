@@ -252,9 +252,9 @@ async def test_t07_an_account_that_is_new_at_an_old_link_gets_its_whole_history(
 
 
 @guarded(
-    "rows that come back under new ids are other rows", "engine/identity.py",
-    "exact = _paired(gone.filter(told), came.filter(told), same)",
-    "exact: dict[str, str] = {}",
+    "rows that come back under new ids are other rows", "engine/reconcile.py",
+    "again = reissued(vanished, new)",
+    "again: dict[str, Found] = {}",
 )  # fmt: skip
 @guarded(
     "ids issued anew near the edge double their rows",

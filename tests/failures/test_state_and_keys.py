@@ -34,6 +34,7 @@ async def test_t11_a_whole_history_read_again_under_other_names_adds_and_removes
     connection = await world.link()
     await world.work()
     before = world.ids()
+    assert before == sorted(row.id for row in rows)
     for row in rows:  # the bank tidies up what it says of a row, and its history is asked for as a whole
         row.description, row.category, row.counterparty = f"{row.description} #12", "shopping", "CORNER GROCERY"
     async with world.runtime() as runtime:

@@ -69,6 +69,12 @@ def lanes(world: World) -> int:
     return sum(row["lane"] == "webhook" for row in world.rows("runs"))
 
 
+@guarded(
+    "each webhook of a burst is a mark of its own",
+    "planning/planner.py",
+    '"ON CONFLICT (schedule, connection_id, dataset) DO UPDATE SET rule = excluded.rule"',
+    '""',
+)
 async def test_t01_fifty_webhooks_in_a_second_are_one_run(world: World) -> None:
     await linked(world)
     world.bank.add("acc_1", bought("txn_2"))
@@ -208,17 +214,21 @@ async def test_t01_a_planner_that_dies_loses_no_mark_and_doubles_no_row(world: W
 
 
 @guarded(
-    "a login that ended stays green",
+    "a login that ended by webhook stays green",
     "webhooks.py",
-    '        .values(state="reauth", error_code="reauth_required", next_reason=reason)',
-    "        .values(next_reason=reason)",
+    '.values(state="reauth", error_code="reauth_required", next_reason=reason)',
+    ".values(next_reason=reason)",
 )
 async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_more(world: World) -> None:
     connection = await linked(world)
     world.bank.disconnect("tok", "account_locked")
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     receipt = deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
-    assert (receipt.action, receipt.connection_id, receipt.login) == ("reauth", connection.connection_id, "enr_tok")
+    assert (receipt.action, receipt.connection_id, receipt.login) == (
+        "reauth",
+        connection.connection_id,
+        world.bank.enrollments["tok"].id,
+    )
     assert {row["state"] for row in world.rows("streams")} == {"reauth"}
     assert {row["error_code"] for row in world.rows("streams")} == {"reauth_required"}
     [why] = {row["next_reason"] for row in world.rows("streams")}
@@ -230,9 +240,15 @@ async def test_t24_a_login_that_ended_by_webhook_is_red_everywhere_and_asked_no_
     assert all(row["last_success_at"] is not None for row in world.rows("streams"))  # what was fresh is told apart
 
 
+@guarded(
+    "a login that ended is asked for its news",
+    "planning/planner.py",
+    '.where(DUE.c.schedule == WEBHOOK, CONNECTIONS.c.state == "active")',
+    ".where(DUE.c.schedule == WEBHOOK)",
+)
 async def test_t24_news_of_a_login_that_ended_waits_for_it(world: World) -> None:
     connection = await linked(world)
-    payload = {"enrollment_id": "enr_tok", "reason": "disconnected.account_locked"}
+    payload = {"enrollment_id": world.bank.enrollments["tok"].id, "reason": "disconnected.account_locked"}
     deliver(world, *world.bank.webhook("enrollment.disconnected", payload, secrets=[SECRET]))
     world.bank.add("acc_1", bought("txn_2"))
     assert processed(world).action == "marked"

@@ -28,6 +28,7 @@ from fin_infra.store.codec import micros
 from fin_infra.store.tables import ALIASES, DUE, WEBHOOK_KEYS, WEBHOOK_RECEIPTS
 from fin_infra.testing import VirtualClock, serve
 from fin_infra.webhooks import WebhookReceipt
+from tests.guards import guarded
 from tests.signing import PLAID, KeyServer, Signer, plaid_body
 from tests.world import START, World, bought, checking
 
@@ -158,7 +159,12 @@ async def test_a_login_that_nobody_linked_is_taken_and_marks_nothing(world: Worl
 
 async def test_an_event_that_nobody_knows_is_taken_and_says_so(world: World) -> None:
     await linked(world)
-    receipt = deliver(world, *world.bank.webhook("enrollment.polished", {"enrollment_id": "enr_tok"}, secrets=[SECRET]))
+    receipt = deliver(
+        world,
+        *world.bank.webhook(
+            "enrollment.polished", {"enrollment_id": world.bank.enrollments["tok"].id}, secrets=[SECRET]
+        ),
+    )
     assert (receipt.action, receipt.event, receipt.datasets) == ("nothing", "enrollment.polished", ())
 
 
@@ -174,6 +180,12 @@ async def test_the_same_delivery_twice_is_one(world: World) -> None:
     assert deliver(world, *world.bank.processed("acc_1", secrets=[SECRET])).action == "marked"
 
 
+@guarded(
+    "receipts are kept for ever",
+    "webhooks.py",
+    "sql.execute(delete(WEBHOOK_RECEIPTS)",
+    "(delete(WEBHOOK_RECEIPTS)",
+)
 async def test_receipts_are_kept_for_a_day(world: World) -> None:
     def take() -> None:
         deliver(world, *world.bank.webhook("webhook.test", {}, secrets=[SECRET]))
@@ -198,7 +210,9 @@ async def test_a_disabled_connection_is_left_alone(world: World) -> None:
         )
     for webhook in (
         world.bank.processed("acc_1", secrets=[SECRET]),
-        world.bank.webhook("enrollment.disconnected", {"enrollment_id": "enr_tok"}, secrets=[SECRET]),
+        world.bank.webhook(
+            "enrollment.disconnected", {"enrollment_id": world.bank.enrollments["tok"].id}, secrets=[SECRET]
+        ),
     ):
         assert deliver(world, *webhook).action == "disabled"
     with world.store() as store:
@@ -215,6 +229,12 @@ async def test_erasing_a_connection_takes_its_marks_along(world: World) -> None:
         assert marks(store) == []
 
 
+@guarded(
+    "a job that waits is left waiting",
+    "runtime/queue.py",
+    'if order.get("at_once"):',
+    "if False:",
+)
 async def test_a_waiting_job_for_data_that_was_not_ready_waits_no_longer(world: World) -> None:
     """A job put off for later holds its stream's place: news that the data is there must reach it."""
     connection = await linked(world)
@@ -367,6 +387,12 @@ def test_an_unknown_key_is_asked_for_once_a_minute(item: Item) -> None:
     assert item.send("SYNC_UPDATES_AVAILABLE", signer=stranger).action == "marked"
 
 
+@guarded(
+    "every invented key is asked for",
+    "webhooks.py",
+    "if not (known and known.body) and (unknown or 0) >= KEYS_A_PAUSE:",
+    "if False:",
+)
 def test_a_flood_of_invented_keys_costs_few_calls_and_stops_no_known_one(item: Item) -> None:
     item.send("SYNC_UPDATES_AVAILABLE")
     for n in range(30):
@@ -385,6 +411,12 @@ def test_a_flood_of_invented_keys_costs_few_calls_and_stops_no_known_one(item: I
         assert count(store, WEBHOOK_KEYS) == 1  # what was invented is forgotten
 
 
+@guarded(
+    "threads ask for one key at once",
+    "webhooks.py",
+    "with ASKING:",
+    "if True:",
+)
 def test_of_a_burst_with_a_new_key_one_asks_and_none_is_refused(item: Item) -> None:
     item.server.pause = 0.3
     bodies = [plaid_body("SYNC_UPDATES_AVAILABLE", n=n) for n in range(8)]
@@ -482,6 +514,12 @@ def test_one_account_that_is_revoked_stops_no_other(item: Item) -> None:
     assert (receipt.action, receipt.datasets, item.connection().state) == ("marked", ("accounts",), "active")
 
 
+@guarded(
+    "an old disconnect undoes a relink",
+    "webhooks.py",
+    'if connection.state == "active" and event.at + timedelta(seconds=1) <= connection.updated_at:',
+    "if False:",
+)
 def test_a_disconnect_that_was_overtaken_by_a_relink_changes_nothing(item: Item) -> None:
     body = plaid_body("USER_PERMISSION_REVOKED", type="ITEM")
     headers = item.signer.headers(body, item.clock())

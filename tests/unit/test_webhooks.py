@@ -19,6 +19,7 @@ from fin_infra.providers.base import WebhookEvent
 from fin_infra.providers.plaid import webhooks as plaid
 from fin_infra.providers.teller import webhooks as teller
 from fin_infra.providers.teller.simulator import TellerSimulator
+from tests.guards import guarded
 from tests.signing import Signer, plaid_body
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -83,6 +84,12 @@ def test_while_a_secret_is_changed_one_pair_that_agrees_is_enough(
 @pytest.mark.parametrize(
     ("age", "good"), [(-31, False), (-30, True), (0, True), (180, True), (181, False), (86400, False)]
 )
+@guarded(
+    "an old capture of teller's is taken",
+    "providers/teller/webhooks.py",
+    "if not -SKEW <= now - signed_at <= WINDOW:",
+    "if False:",
+)
 def test_teller_webhooks_are_good_for_three_minutes(age: int, good: bool) -> None:
     headers, body = signed(SECRET, at=NOW - timedelta(seconds=age))
     if good:
@@ -117,6 +124,12 @@ def test_a_header_of_another_form_is_refused(header: str) -> None:
         taken({}, body)
 
 
+@guarded(
+    "any signature of teller's will do",
+    "providers/teller/webhooks.py",
+    "if not sum(hmac.compare_digest(ours, theirs) for ours in wanted for theirs in given):",
+    "if not given:",
+)
 def test_a_tampered_body_is_refused_and_no_word_of_it_is_repeated() -> None:
     headers, body = signed(SECRET)
     with pytest.raises(WebhookRefused) as refused:
@@ -176,6 +189,12 @@ def test_an_error_of_the_institution_is_none_of_the_login() -> None:
 
 
 @pytest.mark.parametrize(("age", "good"), [(-31, False), (-30, True), (0, True), (300, True), (301, False)])
+@guarded(
+    "an old capture of plaid's is taken",
+    "providers/plaid/webhooks.py",
+    "if not -SKEW <= now - at <= WINDOW:",
+    "if False:",
+)
 def test_plaid_webhooks_are_good_for_five_minutes(age: int, good: bool) -> None:
     headers = SIGNER.headers(BODY, NOW - timedelta(seconds=age))
     if good:
@@ -197,6 +216,12 @@ def test_a_token_of_another_body_is_refused(digest: Any) -> None:
         received(_token({"iat": int(NOW.timestamp()), "request_body_sha256": digest}))
 
 
+@guarded(
+    "any body goes with a good token",
+    "providers/plaid/webhooks.py",
+    "if not isinstance(claimed, str) or not hmac.compare_digest(ours.encode(), claimed.encode()):",
+    "if not isinstance(claimed, str):",
+)
 def test_plaid_signs_the_raw_body() -> None:
     headers = SIGNER.headers(BODY, NOW)
     with pytest.raises(WebhookRefused, match="raw bytes"):
@@ -232,6 +257,12 @@ def test_a_token_that_is_not_signed_is_refused() -> None:
         received({"Plaid-Verification": f"{head}.{said}."})
 
 
+@guarded(
+    "the token says how it is proven",
+    "providers/plaid/webhooks.py",
+    'if head.get("alg") != ALGORITHM:',
+    "if False:",
+)
 def test_the_public_key_is_no_secret_to_sign_with() -> None:
     """HS256 over the public key, in each form an attacker may have it."""
     pem = SIGNER.key.public_key().public_bytes(
@@ -263,6 +294,12 @@ def test_another_key_than_the_one_it_names_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"alg": "HS256"}, {"kty": "oct"}, {"crv": "P-384"}, {"expired_at": 1764000000}])
+@guarded(
+    "an expired key proves",
+    "providers/plaid/webhooks.py",
+    "if key.expired_at is not None:",
+    "if False:",
+)
 def test_a_key_of_another_kind_or_one_that_has_expired_proves_nothing(changed: dict[str, Any]) -> None:
     key = {**SIGNER.jwk(), **changed}
     if "expired_at" in changed:

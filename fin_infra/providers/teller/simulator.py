@@ -7,6 +7,7 @@ serve it on a socket with `fin_infra.testing.serve`, or hand it to httpx's ASGI 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -74,6 +75,11 @@ class Enrollment:
     accounts: list[SimAccount]
     disconnected: str | None = None  # e.g. user_action.mfa_required
     revoked: bool = False
+
+    @property
+    def id(self) -> str:
+        """Which webhooks name. It says nothing of the token, and is stored where the token never is."""
+        return "enr_" + hashlib.sha256(self.token.encode()).hexdigest()[:20]
 
 
 class TellerSimulator(Simulator):
@@ -204,11 +210,14 @@ class TellerSimulator(Simulator):
             return enrollment
         if enrollment.disconnected:
             return _error(404, f"enrollment.disconnected.{enrollment.disconnected}", "Enrollment is not healthy")
-        return JSONResponse([_account_json(account, enrollment.token) for account in enrollment.accounts])
+        return JSONResponse([_account_json(account, enrollment) for account in enrollment.accounts])
 
     async def _account(self, request: Request) -> Response:
         account = self._of(request)
-        return account if isinstance(account, Response) else JSONResponse(_account_json(account, "sim"))
+        if isinstance(account, Response):
+            return account
+        enrollment = next(e for e in self.enrollments.values() if account in e.accounts)
+        return JSONResponse(_account_json(account, enrollment))
 
     async def _balances(self, request: Request) -> Response:
         account = self._of(request)
@@ -295,10 +304,10 @@ def _book(
     )  # fmt: skip
 
 
-def _account_json(account: SimAccount, enrollment: str) -> dict[str, Any]:
+def _account_json(account: SimAccount, enrollment: Enrollment) -> dict[str, Any]:
     base = f"{API}/accounts/{account.id}"
     return {
-        "id": account.id, "enrollment_id": f"enr_{enrollment}", "type": account.kind, "subtype": account.subtype,
+        "id": account.id, "enrollment_id": enrollment.id, "type": account.kind, "subtype": account.subtype,
         "name": account.name, "last_four": account.last_four, "currency": account.currency, "status": account.status,
         "institution": {"id": account.institution.lower().replace(" ", "_"), "name": account.institution},
         "links": {"self": base, "balances": f"{base}/balances", "transactions": f"{base}/transactions"},

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fin_infra.engine.condition import Waiting
+    from fin_infra.settings import Settings
+
+
+def explain(
+    subject: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="CONNECTION/DATASET, or a connection.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say why a stream is as it is: its state, what was tried, what it waits for, what is wrong.
+
+    Example: fin-infra explain con_0123456789abcdef/transactions
+    """
+    from fin_infra.errors import UsageError
+
+    if len(subject) != 1:
+        raise UsageError("say what: fin-infra explain CONNECTION/DATASET")
+    _stream(subject[0], as_json)
+
+
+def _stream(name: str, as_json: bool) -> None:
+    from fin_infra.cli.output import put, put_json
+    from fin_infra.connections import Connections, open_vault
+    from fin_infra.engine.condition import facts_of, sentences
+    from fin_infra.providers import resolve
+    from fin_infra.settings import Settings
+    from fin_infra.store import open_store
+    from fin_infra.store.opening import utc_now
+
+    settings = Settings.load()
+    store = open_store(settings.store_url)
+    connection_id, _, dataset = name.partition("/")
+    connection = Connections(store, open_vault(settings)).get(connection_id)
+    jobs = _jobs(settings)
+    for one in [dataset] if dataset else resolve(connection.provider).datasets:
+        facts = facts_of(store, connection, one, jobs)
+        told = sentences(facts, utc_now(), settings.objectives.get(one))
+        if as_json:
+            put_json({"stream": f"{connection_id}/{one}", "sentences": told})
+        else:
+            put("\n  ".join(told))
+
+
+def _jobs(settings: Settings) -> dict[str, list[Waiting]]:
+    """Jobs of the queue by the stream they drive."""
+    from fin_infra.engine.condition import Waiting
+    from fin_infra.runtime import open_queue
+
+    found: dict[str, list[Waiting]] = {}
+    queue = open_queue(settings)
+    for job in queue.jobs():
+        if job.unique_key:
+            told = Waiting(job.id, job.state, job.available_at, job.lease_until, job.attempts, job.last_error)
+            found.setdefault(job.unique_key, []).append(told)
+    queue.close()
+    return found

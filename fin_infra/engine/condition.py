@@ -1,0 +1,190 @@
+"""Why a stream is as it is, in sentences: state and reason, what was tried, what it waits for, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from fin_infra.connections import Connection
+from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
+from fin_infra.engine.freshness import freshness, span
+from fin_infra.errors import UsageError
+from fin_infra.providers import resolve
+from fin_infra.store import Cursor, Kept, Store, Stream
+from fin_infra.store.codec import from_micros
+from fin_infra.store.tables import DUE
+
+Row = dict[str, Any]
+RUNS = 3
+LISTED = 5  # findings and entries that are told one by one
+
+
+class Waiting(NamedTuple):
+    """A job of the stream in the queue: `state` is queued, running or dead."""
+
+    job_id: int
+    state: str
+    available_at: datetime
+    lease_until: datetime | None
+    attempts: int
+    last_error: str | None
+
+
+class Next(NamedTuple):
+    """When a schedule drives it next."""
+
+    schedule: str
+    due_at: datetime
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of one stream. `row`: None when it never ran. `lead`: the stream whose runs feed it."""
+
+    connection: Connection
+    dataset: str
+    lead: Stream
+    row: Row | None
+    accounts: Sequence[Row]
+    runs: Sequence[Row]
+    findings: Sequence[Row]
+    quarantined: Sequence[Kept]
+    cursor: Cursor
+    due: Sequence[Next]
+    jobs: Sequence[Waiting]
+
+
+def facts_of(store: Store, connection: Connection, dataset: str, jobs: Mapping[str, Sequence[Waiting]]) -> Facts:
+    """Gathers them, of one moment. `jobs`: of the queue, by the stream. Raises `UsageError` for no such stream."""
+    provider = resolve(connection.provider)
+    source = provider.source(dataset)
+    if source is None:
+        raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
+    mine, lead = {"connection_id": connection.connection_id}, Stream(connection.connection_id, source.lead)
+    of_it = {**mine, "dataset": dataset}
+    with store.reading() as sql:
+        due = sql.execute(
+            select(DUE.c.schedule, DUE.c.due_at)
+            .where(DUE.c.connection_id == lead.connection_id, DUE.c.dataset == lead.dataset)
+            .order_by(DUE.c.due_at)
+        ).all()
+        runs = store.records(Runs, {**mine, "dataset": source.lead})
+        return Facts(
+            connection, dataset, lead, next(iter(store.records(Streams, of_it)), None),
+            store.records(AccountStates, {"tenant_id": connection.tenant_id, **of_it}),
+            sorted(runs, key=lambda run: (run["started_at"], run["run_id"]), reverse=True),
+            store.records(Findings, {**of_it, "state": "open"}),
+            [kept for kept in store.quarantined(connection.connection_id) if kept.dataset == dataset],
+            store.cursor(lead, connection.generation), [Next(name, from_micros(at)) for name, at in due],
+            jobs.get(str(lead), ()),
+        )  # fmt: skip
+
+
+def sentences(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
+    """What there is to say, most important first. Pure."""
+    return [
+        *_state(facts, now, within), *_expected(facts, now), *_tried(facts), *_accounts(facts, now, within),
+        *_wrong(facts), *_position(facts),
+    ]  # fmt: skip
+
+
+def _state(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
+    name = f"{facts.connection.connection_id}/{facts.dataset}"
+    said = []
+    if facts.connection.state != "active":
+        said.append(f"its connection is {facts.connection.state}: {facts.connection.reason or 'nothing is asked'}")
+    row = facts.row
+    if row is None:
+        return [f"{name} has never run", *said]
+    state, why = _fresh(row, now, within)
+    told = f"{name} is {state}" + (f": {why}" if why else "")
+    if state != row["state"]:
+        told += f" (its last run left it {row['state']})"
+    vendor = f", the vendor's data is of {_at(row['vendor_as_of'])}" if row["vendor_as_of"] else ""
+    newest = f", its newest row is of {row['newest_row']}" if row["newest_row"] else ""
+    good = _at(row["last_success_at"]) if row["last_success_at"] else "never"
+    times = f"last tried {_at(row['last_attempt_at'])}, last success {good}{vendor}{newest}"
+    limit = [f"it counts as stale when that is more than {span(within)} old"] if within else []
+    return [told, *said, times, *limit]
+
+
+def _expected(facts: Facts, now: datetime) -> list[str]:
+    said = []
+    for job in facts.jobs:
+        error = f"; {job.last_error}" if job.last_error else ""
+        match job.state:
+            case "queued" if job.available_at > now:
+                said.append(f"job {job.job_id} is put off until {_at(job.available_at)}{error}")
+            case "queued":
+                said.append(f"job {job.job_id} waits for a worker{error}")
+            case "running" if job.lease_until is not None and job.lease_until <= now:
+                said.append(f"job {job.job_id} was running in a worker that went silent; the next one takes it over")
+            case "running":
+                said.append(f"job {job.job_id} is running, attempt {job.attempts}")
+            case _:
+                said.append(f"job {job.job_id} is a dead letter{error}; fin-infra jobs retry {job.job_id}")
+    for name, due_at in facts.due:
+        said.append(
+            f"the schedule {name} drives it " + (f"next at {_at(due_at)}" if due_at > now else "now: it is due")
+        )
+    if not facts.jobs and not facts.due:
+        said.append("no job and no schedule drives it: fin-infra schedules next, or fin-infra sync")
+    return said
+
+
+def _tried(facts: Facts) -> list[str]:
+    said = []
+    for run in facts.runs[:RUNS]:
+        counts = [f"{run[word]} {word}" for word in ("inserted", "updated", "removed", "unchanged") if run[word]]
+        told = f"run {run['run_id']} at {_at(run['started_at'])} came to {run['outcome']}"
+        told += f", {', '.join(counts) or 'no rows'}, {run['calls']} calls"
+        said.append(told + (f"; {run['error_code']}: {run['error']}" if run["error_code"] else ""))
+    return said
+
+
+def _accounts(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
+    said = []
+    for row in facts.accounts:
+        state, why = _fresh(row, now, within)
+        if state != "ok":
+            reason = row["error_code"] or why or "see the findings"
+            said.append(f"account {row['account_id']} is {state}: {reason}")
+        if row["history_complete"] is False:
+            said.append(f"account {row['account_id']}: the vendor is still fetching its older history")
+    known = [row["history_complete"] for row in facts.accounts]
+    if known and all(known):
+        said.append("the vendor has delivered all the history it has, of every account")
+    return said
+
+
+def _wrong(facts: Facts) -> list[str]:
+    said = [f"finding {row['kind']}, {row['subject']}: {row['detail']}" for row in facts.findings[:LISTED]]
+    if len(facts.findings) > LISTED:
+        said.append(f"and {len(facts.findings) - LISTED} more findings; fin-infra read findings")
+    if facts.quarantined:
+        said.append(f"{len(facts.quarantined)} entries are in quarantine; fin-infra quarantine ls --connection "
+                    f"{facts.connection.connection_id}")  # fmt: skip
+    return said
+
+
+def _position(facts: Facts) -> list[str]:
+    cursor = facts.cursor
+    if cursor.version == 0:
+        return ["nothing was ever committed: it has no cursor"]
+    moved = next((run for run in facts.runs if run["run_id"] == cursor.run_id), None)
+    when = f", moved last at {_at(moved['finished_at'])}" if moved else ""
+    begin = "; it begins anew with the next run" if cursor.body == "{}" else ""
+    return [f"its cursor is version {cursor.version}, of credential generation {cursor.generation}{when}{begin}"]
+
+
+def _fresh(row: Row, now: datetime, within: timedelta | None) -> tuple[str, str | None]:
+    found = freshness(row, now, within)
+    return found.state, found.why
+
+
+def _at(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

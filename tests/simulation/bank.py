@@ -1,0 +1,217 @@
+"""A bank that lives: its customers buy, its rows post, change and vanish. Every move is told to the model too."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+
+from fin_infra.providers.teller.simulator import SimAccount, SimTransaction, TellerSimulator
+from tests.simulation.model import Book, Row
+
+TEXTS = ("Corner Grocery", "City Transit", "Blue Door Coffee", "Riverside Fuel", "Café Zürich", "Lamplight Books")
+
+
+class Bank:
+    """Logins at a bank behind Teller. `held`: whether our table has a row as pending right now."""
+
+    def __init__(
+        self, simulator: TellerSimulator, draw: random.Random, today: Callable[[], date],
+        held: Callable[[str, str], bool], say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.simulator = simulator
+        self.books: dict[str, Book] = {}
+        self.owner: dict[str, str] = {}  # account → login
+        self.tokens: dict[str, str] = {}  # login → the access token that is valid now
+        self.links_certain = True  # answers were lost whole so far: else a pending row may have been seen to vanish
+        self._draw = draw
+        self._today = today
+        self._held = held
+        self._say = say
+        self._number = 0
+        self._amounts: set[Decimal] = set()
+
+    # -- logins ----------------------------------------------------------------------------------------------------
+
+    def join(self, login: str, *, accounts: int, rows: int) -> str:
+        """A new login with accounts that have some history. Its access token."""
+        token = self.tokens[login] = self._token(login)
+        self.simulator.enroll(token)
+        for _ in range(accounts):
+            self.open_account(login, rows=self._draw.randint(0, rows))
+        return token
+
+    def renew(self, login: str) -> str:
+        """The user logs in again: another token, and the old one is void."""
+        enrollment = self.simulator.enrollments.pop(self.tokens[login])
+        enrollment.token = self.tokens[login] = self._token(login)
+        enrollment.disconnected = None
+        self.simulator.enrollments[enrollment.token] = enrollment
+        for book in self.books.values():
+            book.read_anew |= self.owner[book.id] == login
+        self._say(f"bank: {login} logs in again")
+        return enrollment.token
+
+    def disconnect(self, login: str) -> None:
+        self.simulator.disconnect(self.tokens[login])
+        self._say(f"bank: {login} must log in again")
+
+    def open_account(self, login: str, *, rows: int) -> Book:
+        kind = self._draw.choice(("depository", "credit"))
+        account = SimAccount(
+            f"acc_{self._next()}", kind, "checking" if kind == "depository" else "credit_card",
+            last_four=f"{self._draw.randrange(10_000):04d}",
+        )  # fmt: skip
+        self.simulator.enrollments[self.tokens[login]].accounts.append(account)
+        book = self.books[account.id] = Book(account.id, kind, Decimal(0))
+        self.owner[account.id] = login
+        self._balance(book)
+        for _ in range(rows):
+            self._show(book, self._day(50), "posted")
+        self._say(f"bank: {account.id} ({kind}) is opened with {rows} rows")
+        return book
+
+    def close_account(self, book: Book) -> None:
+        """Either it is listed as closed and refuses, or it is simply no longer listed."""
+        account = self.simulator.account(book.id)
+        book.open = False
+        if self._draw.random() < 0.5:
+            account.status, account.refusal = "closed", (410, "account.closed")
+            self._say(f"bank: {book.id} is closed")
+        else:
+            self.simulator.enrollments[self.tokens[self.owner[book.id]]].accounts.remove(account)
+            self._say(f"bank: {book.id} is no longer listed")
+
+    # -- moves -----------------------------------------------------------------------------------------------------
+
+    def move(self) -> None:
+        """Something happens on an open account."""
+        books = [book for book in self.books.values() if book.open]
+        if not books:
+            return
+        book = self._draw.choice(books)
+        moves = (self.buy, self.buy, self.authorize, self.authorize, self.post, self.post, self.drop, self.edit,
+                 self.edit, self.remove, self.twins, self.twins)  # fmt: skip
+        self._draw.choice(moves)(book)
+        if self._draw.random() < 0.5:
+            self._balance(book)
+
+    def buy(self, book: Book) -> None:
+        for _ in range(self._draw.choice((1, 1, 1, 2, 6))):
+            row = self._show(book, self._day(3), "posted")
+            self._say(f"bank: {book.id} +{row.id} posted {row.amount} on {row.day}")
+
+    def authorize(self, book: Book) -> None:
+        row = self._show(book, self._day(1), "pending")
+        self._say(f"bank: {book.id} +{row.id} pending {row.amount} on {row.day}")
+
+    def twins(self, book: Book) -> None:
+        """Two equal payments, of which both post at once under new ids: nobody can say which is which."""
+        equal = [row for row in book.recent("pending") if row.text == "Twin"]
+        if len(equal) < 2:
+            amount, day = self._amount(), self._day(1)
+            for _ in range(2):
+                row = self._show(book, day, "pending", amount=amount, text="Twin")
+                self._say(f"bank: {book.id} +{row.id} pending {row.amount} on {row.day}, one of two")
+            return
+        amount = equal[0].amount
+        for row in [row for row in equal if row.amount == amount]:
+            self._hide(book, row.id)
+            new = self._show(book, self._today(), "posted", amount=amount, text="Twin")
+            book.unsure.add(new.id)
+            self._say(f"bank: {book.id} {row.id} posts as {new.id}, one of two")
+
+    def post(self, book: Book) -> None:
+        """A pending row posts: under its id or a new one, with its amount or, after a tip, another."""
+        waiting = [row for row in book.recent("pending") if row.text != "Twin"]
+        if not waiting:
+            return
+        row = self._draw.choice(waiting)
+        day = min(row.day + timedelta(days=self._draw.randint(0, 3)), self._today() + timedelta(days=1))
+        day = max(day, book.peak - timedelta(days=8))
+        tip = self._draw.random() < 0.2
+        amount = self._amount() if tip else row.amount
+        if self._draw.random() < 0.4:
+            self._hide(book, row.id)
+            self._show(book, day, "posted", amount=amount, text=row.text, row_id=row.id)
+            self._say(f"bank: {book.id} {row.id} posts {amount} on {day}")
+            return
+        held = self._held(book.id, row.id)
+        self._hide(book, row.id)
+        new = self._show(book, day, "posted", amount=amount, text=row.text)
+        fits = timedelta(0) <= day - row.day <= timedelta(days=8)
+        if held and not tip and fits and self.links_certain:
+            book.links[new.id] = row.id
+        self._say(f"bank: {book.id} {row.id} posts as {new.id} {amount} on {day}")
+
+    def drop(self, book: Book) -> None:
+        waiting = book.recent("pending")
+        if waiting:
+            row = self._draw.choice(waiting)
+            self._hide(book, row.id)
+            self._say(f"bank: {book.id} pending {row.id} vanishes")
+
+    def edit(self, book: Book) -> None:
+        recent = [row for row in book.recent("posted") if row.id not in book.links and row.id not in book.unsure]
+        if not recent:
+            return
+        row = self._draw.choice(recent)
+        match self._draw.choice(("text", "amount", "day")):
+            case "text":
+                new = row._replace(text=f"{row.text} ({self._next()})")
+            case "amount":
+                new = row._replace(amount=self._amount())
+            case _:
+                day = row.day + timedelta(days=self._draw.choice((-2, -1, 1, 2)))
+                new = row._replace(day=min(max(day, book.peak - timedelta(days=8)), self._today() + timedelta(days=1)))
+        self._hide(book, row.id)
+        self._show(book, new.day, "posted", amount=new.amount, text=new.text, row_id=row.id)
+        self._say(f"bank: {book.id} {row.id} is now {new.amount} on {new.day} {new.text!r}")
+
+    def remove(self, book: Book) -> None:
+        if recent := book.recent("posted"):
+            row = self._draw.choice(recent)
+            self._hide(book, row.id)
+            self._say(f"bank: {book.id} -{row.id}")
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _show(
+        self, book: Book, day: date, status: str, *, amount: Decimal | None = None, text: str | None = None,
+        row_id: str | None = None,
+    ) -> Row:  # fmt: skip
+        row = Row(
+            row_id or f"txn_{self._next()}", self._amount() if amount is None else amount, day, status,
+            text or self._draw.choice(TEXTS),
+        )  # fmt: skip
+        shown = row.amount if book.kind == "depository" else -row.amount  # a card counts what is owed
+        self.simulator.add(book.id, SimTransaction(row.id, str(shown), day.isoformat(), row.text, status))
+        return book.show(row)
+
+    def _hide(self, book: Book, row_id: str) -> Row:
+        self.simulator.remove(book.id, row_id)
+        return book.hide(row_id)
+
+    def _balance(self, book: Book) -> None:
+        book.balance = Decimal(self._draw.randint(-100_000, 900_000)).scaleb(-2)
+        account = self.simulator.account(book.id)
+        account.ledger = account.available = str(book.balance if book.kind == "depository" else -book.balance)
+
+    def _day(self, back: int) -> date:
+        return self._today() - timedelta(days=self._draw.randint(0, back))
+
+    def _amount(self) -> Decimal:
+        """One that no other row has, so that equal rows are meant."""
+        while True:
+            amount = Decimal(self._draw.randint(-50_000, 20_000)).scaleb(-2)
+            if amount and amount not in self._amounts:
+                self._amounts.add(amount)
+                return amount
+
+    def _token(self, login: str) -> str:
+        return f"token_{login}_{self._draw.getrandbits(40):010x}"
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
