@@ -95,6 +95,15 @@ async def test_an_item_of_bank_accounts_is_never_asked_for_investments(world: Pl
     assert not [path for path, _ in world.plaid.bodies if path.startswith("/investments")]
 
 
+async def test_an_item_of_investments_alone_is_never_asked_for_transactions(world: PlaidWorld) -> None:
+    await world.link(investment())
+    broker(world.item)
+    reports = await world.work()
+    assert {report.outcome for report in reports} == {"ok"}
+    assert world.asked(SYNC) == []
+    assert len(world.rows("activities")) == 2
+
+
 # -- identity --------------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from fin_infra.providers.base import Account, Ask
 from fin_infra.providers.plaid import frames, wire
 from fin_infra.providers.plaid.refusals import CODES, item_error
 from fin_infra.providers.plaid.symbols import cash_of, key_of
+from tests.guards import guarded
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ASK = Ask("plaid", "ada", "con", "run", AT)
@@ -106,12 +107,24 @@ def test_cash_is_told_from_what_is_as_good_as_cash() -> None:
 # -- holdings --------------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "plaid: an option's units are contracts",
+    "providers/plaid/frames.py",
+    '"quantity": _hundredth(units) if option else units',
+    '"quantity": units',
+)
 def test_an_option_is_counted_in_contracts() -> None:
     [row] = positions(holding(OPTION, quantity=300, institution_price=1.25, institution_value=375, cost_basis=360))
     assert (row["quantity"], row["multiplier"], row["price"], row["market_value"]) == (3, 100, Decimal("1.25"), 375)
     assert row["quantity"] * row["multiplier"] * row["price"] == row["market_value"]
 
 
+@guarded(
+    "plaid: a short position's value is positive",
+    "providers/plaid/frames.py",
+    "    return _exactly(amount, lambda number: EXACT.minus(abs(number))) if units is not None and units < 0 else amount",
+    "    return amount",
+)
 @pytest.mark.parametrize("value", [-1000, 1000])
 @pytest.mark.parametrize("basis", [-900, 900])
 def test_a_short_position_is_negative_whatever_the_institution_says(value: int, basis: int) -> None:
@@ -119,6 +132,18 @@ def test_a_short_position_is_negative_whatever_the_institution_says(value: int, 
     assert (row["quantity"], row["market_value"], row["cost_basis"], row["price"]) == (-10, -1000, -900, 100)
 
 
+@guarded(
+    "plaid: zero is a known basis",
+    "providers/plaid/frames.py",
+    "    if total is None or total == 0:",
+    "    if total is None:",
+)
+@guarded(
+    "plaid: a basis per unit is taken for the total",
+    "providers/plaid/frames.py",
+    "        if not FAR[0] < as_total < FAR[1] and NEAR[0] < per_unit < NEAR[1]:",
+    "        if False:",
+)
 @pytest.mark.parametrize(
     ("quantity", "price", "basis", "known"),
     [
@@ -140,6 +165,12 @@ def test_t44_a_basis_that_may_be_per_unit_is_not_known(quantity: Any, price: Any
     assert row["cost_basis"] == (Decimal(str(basis)) if known else None)
 
 
+@guarded(
+    "plaid: of two positions in one instrument the last wins",
+    "providers/plaid/frames.py",
+    "    if len(positions) == 1:\n        return first",
+    "    return positions[-1]",
+)
 def test_positions_in_one_instrument_are_one_row_and_no_part_is_lost() -> None:
     other = {**APPLE, "security_id": "s9"}
     [row] = positions(
@@ -155,6 +186,12 @@ def test_positions_in_one_instrument_are_one_row_and_no_part_is_lost() -> None:
     )
 
 
+@guarded(
+    "plaid: pence are pounds",
+    "providers/plaid/frames.py",
+    "    return _hundredth(amount) if _is_minor(row) else amount",
+    "    return amount",
+)
 def test_what_is_quoted_in_pence_is_in_pounds() -> None:
     vodafone = {"security_id": "v", "ticker_symbol": "VOD", "type": "equity", "market_identifier_code": "XLON",
                 "unofficial_currency_code": "GBX", "iso_currency_code": None}  # fmt: skip
@@ -217,6 +254,18 @@ def done(row: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+@guarded(
+    "plaid: a sale adds to the position",
+    "providers/plaid/frames.py",
+    '        units = negated(units.removeprefix("-"))',
+    "        pass",
+)
+@guarded(
+    "plaid: cash keeps the vendor's sign",
+    "providers/plaid/frames.py",
+    '"amount": [_major(row, negated(text(row, "amount"))) for _, row, _ in rows],',
+    '"amount": [_major(row, text(row, "amount")) for _, row, _ in rows],',
+)
 @pytest.mark.parametrize(
     ("more", "kind", "quantity", "amount"),
     [
@@ -261,6 +310,12 @@ def test_a_type_that_nobody_knows_is_no_guess() -> None:
     assert (built.good.height, len(built.rejects)) == (0, 1)
 
 
+@guarded(
+    "plaid: windows are not cut by the date",
+    "providers/plaid/frames.py",
+    '"recorded_at": [_begin_of(text(row, "date")) for _, row, _ in rows],',
+    '"recorded_at": [text(row, "transaction_datetime") for _, row, _ in rows],',
+)
 def test_t49_a_date_is_the_vendors_day_in_every_zone() -> None:
     row = done(activity(date="2026-11-20", transaction_datetime="2026-11-20T03:00:00Z"))
     assert (str(row["traded_on"]), row["recorded_at"]) == ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC))
