@@ -188,6 +188,20 @@ async def test_t05_a_login_linked_anew_goes_on_under_the_ids_it_had(world: Plaid
     assert rows == {"t1": "acc_1", "t2": "acc_2", "t3": "acc_1"}
 
 
+async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_it_was(world: PlaidWorld) -> None:
+    await world.link()
+    world.item.add(*many(40))
+    await world.work()
+    before = world.ids()
+    first = min(row.date for row in world.item.transactions.values())
+    moved = world.item.rotate("acc_1", first, "2026-10-20")
+    assert len(moved) > 10
+    for _ in range(2):
+        await world.next_day()
+    assert len(world.ids()) == 40
+    assert world.ids() == before
+
+
 # -- cursors ---------------------------------------------------------------------------------------------------------
 
 
