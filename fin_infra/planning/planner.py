@@ -219,10 +219,8 @@ class Planner:
                 "closed": _session(schedule, next_at),
             })  # fmt: skip
         moved.sort(key=lambda row: (row["s"], row["c"], row["d"]))  # two planners at once lock in the same order
-        served = sorted(
-            ({"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark),
-            key=lambda row: (row["c"], row["d"]),
-        )
+        served = [{"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark]
+        served.sort(key=lambda row: (row["c"], row["d"]))
         with self._store.writing() as sql:
             if moved:
                 sql.execute(

@@ -181,8 +181,8 @@ class SqlJobQueue:
     def running(self, keys: Sequence[str]) -> set[str]:
         """Those of the unique keys whose job runs now."""
         with self._reading() as sql:
-            rows = sql.execute(text("SELECT unique_key FROM fin_infra_jobs WHERE state = 'running'")).fetchall()
-        return {row.unique_key for row in rows}.intersection(keys)
+            rows = fetched(sql, "SELECT unique_key FROM fin_infra_jobs WHERE state = 'running'")
+        return {row[0] for row in rows}.intersection(keys)
 
     def reserve_next(self) -> LeasedJob | None:
         """The most urgent job that is due, leased to the caller; its attempt counts from here on."""

@@ -220,13 +220,11 @@ class SqlStore:
             (now, name, tenant, stream.connection_id, run_id, inserted, updated, removed),
         )
 
-    def _keep_books(self, sql: SqlConnection, books: Iterable[Book]) -> None:
-        kept: list[Change | Records] = []
+    def _keep_books(self, sql: SqlConnection, books: Sequence[Book]) -> None:
         for book in books:
             if isinstance(book, Forgotten):
                 self._forget(sql, book)
-            else:
-                kept.append(book)
+        kept = [book for book in books if not isinstance(book, Forgotten)]
         for book in sorted(kept, key=lambda book: book.schema.dataset_name()):  # all who write take the same order
             encoded = (
                 encode_records(book.rows, book.schema) if isinstance(book, Records) else encode(book.rows, book.schema)

@@ -17,8 +17,8 @@ from tests.world import World, bought, card, checking
 
 @guarded(
     "a full disk goes unnoticed", "store/sql.py",
-    '        raise StoreError(f"the database',
-    '        return\n        raise StoreError(f"the database',
+    '        raise _failed(url, getattr',
+    '        return\n        raise _failed(url, getattr',
 )  # fmt: skip
 async def test_t16_an_answer_that_could_not_be_applied_is_not_lost(world: World, tmp_path: Path) -> None:
     """The disk fills up while rows are applied: the cursor stays behind them, and the next run brings them."""

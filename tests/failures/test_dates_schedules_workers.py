@@ -104,8 +104,8 @@ async def test_t50_a_slow_job_keeps_its_lease_while_its_worker_lives(world: Worl
 
 @guarded(
     "a late ack counts", "runtime/queue.py",
-    "{statement} WHERE id = ? AND fence = ? AND state = 'running'\", (*values, key, fence)",
-    '{statement} WHERE id = ?", (*values, key)',
+    "{statement} WHERE id = ? AND fence = ? AND state = 'running'\", (*values, *_parts(job_id))",
+    '{statement} WHERE id = ?", (*values, _parts(job_id)[0])',
 )  # fmt: skip
 async def test_t51_a_run_whose_lease_was_lost_writes_nothing_over_its_successor(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))

@@ -6,8 +6,6 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +14,10 @@ import pytest
 from fin_infra.connections import Connection
 from fin_infra.engine.condition import Next, Waiting, facts_of, sentences
 from fin_infra.engine.freshness import freshness, waits_until
-from fin_infra.providers import teller
-from fin_infra.providers.base import Ask, Http, Page
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
+from tests.guards import guarded
 from tests.world import START, World, bought, card, checking
 
 DAY = timedelta(days=1)
@@ -74,40 +71,6 @@ def test_t18_prices_age_by_sessions(now: str, read_at: str, state: str) -> None:
     assert freshness(given, at, timedelta(hours=12)).state == state
 
 
-async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The vendor answers well, with nothing new, from a cache of its own that it says the age of."""
-    told = {"at": START}
-    plain = teller.PROVIDER.source("transactions")
-    assert plain is not None
-
-    async def dated(http: Http, ask: Ask) -> AsyncIterator[Page]:
-        async for page in plain.fetch(http, ask):
-            yield replace(page, as_of=told["at"])
-
-    sources = tuple(replace(s, fetch=dated) if s is plain else s for s in teller.PROVIDER.sources)
-    monkeypatch.setattr(teller, "PROVIDER", replace(teller.PROVIDER, sources=sources))
-    world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
-    await world.link()
-    await world.work()
-    assert (world.stream()["state"], world.stream()["vendor_as_of"]) == ("ok", START)
-    for _ in range(2):
-        reports = {r.dataset: r for r in await world.next_day()}
-        assert (reports["transactions"].outcome, reports["transactions"].total.inserted) == ("ok", 0)
-    stream = world.stream()
-    assert stream["state"] == "stale"
-    assert stream["next_reason"].startswith("the vendor's data is of 2026-11-24T12:00Z, more than 36h old")
-    assert (stream["last_success_at"], stream["vendor_as_of"]) == (world.clock(), START)
-    assert stream["newest_row"] == "2026-11-20"
-    [account] = [r for r in world.rows("account_states") if r["dataset"] == "transactions"]
-    assert (account["state"], account["vendor_as_of"]) == ("stale", START)
-    assert world.stream("accounts")["state"] == "ok", "another dataset, about which nothing was said"
-    told["at"] = world.clock() + DAY
-    await world.next_day()
-    assert (world.stream()["state"], world.stream()["next_reason"]) == ("ok", None)
-
-
 async def test_t18_a_stream_that_nobody_works_on_is_stale_though_its_last_run_was_green(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
     await world.link()
@@ -119,6 +82,12 @@ async def test_t18_a_stream_that_nobody_works_on_is_stale_though_its_last_run_wa
     assert "is a worker running?" in str(aged.why)
 
 
+@guarded(
+    "an answer that stopped midway commits nothing",
+    "engine/sync.py",
+    "if run.stopped is not None and not run.complete:",
+    "if run.stopped is not None:",
+)
 async def test_t20_a_source_of_two_datasets_that_fails_midway_keeps_what_it_has_and_goes_on(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1"), checking("acc_2"), card("acc_3"))
     await world.link()

@@ -7,8 +7,7 @@ import re
 from tests.mutants import ROOT, mutants
 
 DUE = {*range(1, 26), 36, *range(44, 52), 55}
-NOT_YET = {14, 15, 17, 18, 20}
-"""Cases whose tests have no recorded mutation so far. It may only become shorter."""
+"""The cases whose tests must record what they guard."""
 
 
 def test_each_recorded_mutation_can_be_made_at_one_place() -> None:
@@ -25,4 +24,4 @@ def test_each_recorded_mutation_can_be_made_at_one_place() -> None:
 
 def test_each_case_of_the_catalogue_that_is_tested_records_what_it_guards() -> None:
     guarded = {int(n) for mutant in mutants() for n in re.findall(r"(?<=[:_])t(\d\d)_", mutant.test)}
-    assert DUE - guarded == NOT_YET
+    assert guarded >= DUE
