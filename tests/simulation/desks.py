@@ -18,7 +18,6 @@ class Desk(Protocol):
     """One vendor's side of a bank. Accounts are named by their vendor's id, logins by their access token."""
 
     provider: str
-    streams: frozenset[str]
     token: str  # what an access token looks like
     keeps_ids: bool  # a pending row may post under its id
 
@@ -52,7 +51,7 @@ class Desk(Protocol):
 class TellerDesk:
     """Amounts and balances of a card count what is owed."""
 
-    provider, streams = "banking:teller", frozenset({"accounts", "transactions"})
+    provider = "banking:teller"
     token, keeps_ids = "token_{}", True
 
     def __init__(self, simulator: TellerSimulator) -> None:
@@ -108,7 +107,7 @@ class TellerDesk:
 class PlaidDesk:
     """Amounts count what goes out, on every account; a balance of a card what is owed. Rows come as a log of changes."""
 
-    provider, streams = "banking:plaid", frozenset({"accounts", "transactions", "holdings", "activities"})
+    provider = "banking:plaid"
     token, keeps_ids = "access-sandbox-{}", False
 
     def __init__(self, simulator: PlaidSimulator) -> None:

@@ -57,9 +57,8 @@ PLANTS = (
           "return all(new[i] == old[i] for i in self._compared)", "return False", 1),
     Plant("wait forgotten", "runtime/http.py",
           "                self._gate.close(key, error.retry_after)\n", "", 1),
-    Plant("torn history", "store/sql.py",
-          "                statements.to_history(sql, [(*row, max(now, row[-1] + 1)) for row in old_images])\n",
-          "                statements.to_history(sql, [(*row, now) for row in old_images])\n", 1),
+    Plant("what the log takes back stays", "engine/delta.py",
+          "return rows, _still_named(removed, run, store) - set(rows", "return rows, set() - set(rows", 1),
 )  # fmt: skip
 
 
