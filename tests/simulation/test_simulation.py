@@ -31,11 +31,13 @@ def test_rows_are_the_vendors_whatever_happens_on_the_way() -> None:
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
 def test_a_planted_bug_is_found(plant: Plant) -> None:
-    """By the seed that is known to find it; `--planted` looks from the first seed on. Where its line or its seed has
-    changed, that run tells the new seed."""
-    assert plant.found <= WITHIN
-    seed, _ = first_found(plant, plant.found, 1)
-    assert seed == plant.found
+    """By the seed that is noted beside it, or, since other code may have changed that world, by one soon after it.
+
+    `python -m tests.simulation --planted` looks for all of them from the first seed on.
+    """
+    seed, _ = first_found(plant, plant.found, 40)
+    assert seed is not None
+    assert seed <= WITHIN
 
 
 def test_a_seed_is_the_same_world_to_the_byte_in_any_process() -> None:
