@@ -114,3 +114,19 @@ def test_explaining_nothing_is_misuse(cli: Cli, linked: str, subject: tuple[str,
     said = cli("explain", *(part.format(linked=linked) for part in subject))
     assert said.code == 2
     assert said.error
+
+
+def test_explain_tells_the_names_a_transaction_had(cli: Cli, linked: str, bank: TellerSimulator) -> None:
+    cli("worker", "--until-idle")
+    rows = bank.account("acc_ada_checking").transactions
+    newest = next(row for row in rows if row.status == "posted")
+    first, newest.id = newest.id, "issued_anew"
+    assert cli("sync", "transactions", "--connection", linked).code == 0
+    told = cli("explain", "transaction", "issued_anew")
+    assert told.code == 0
+    assert told.out.startswith(f"{first} of acc_ada_checking is one row: posted")
+    assert "teller calls it issued_anew since" in told.out
+    [story] = [json.loads(line) for line in cli("explain", "transaction", first, "--json").out.splitlines()]
+    assert (story["transaction_id"], story["names"][0]["vendor_id"]) == (first, "issued_anew")
+    for wrong in (("transaction", "nobody"), ("transaction", first, "--tenant", "bob"), ("transaction",)):
+        assert cli("explain", *wrong).code == 2
