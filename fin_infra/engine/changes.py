@@ -17,6 +17,7 @@ from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.delta import delta
+from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
 from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -183,7 +184,13 @@ def _window(
             judged_from=since and _later(since, run.source.margin),
         )  # fmt: skip
     note(run, name, done)
-    place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
+    after = place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
+    if schema is Transactions:
+        until_next = since_of(run.source, place, date.max).get(account.vendor_id, date.min)
+        settled = not built.rejects and not done.suspect
+        place["accounts"][account.vendor_id] = windowed(
+            spot, after, done.rows, since=since, until_next=until_next, settled=settled
+        )
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)
@@ -235,7 +242,8 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
     if held is not None:
         gone = [*done.rows["transaction_id"].to_list(), *done.removed]
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
-    days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
+    came = done.rows.filter(pl.col("status") != "expired")["booked_on"]  # an expired row is none of the answer
+    days = [day for day in (came.max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
     spot = {

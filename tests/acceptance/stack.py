@@ -50,11 +50,11 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile(
-        "simulators, worker and app on SQLite files", ("teller", "alpaca"),
+        "simulators, worker and app on SQLite files", ("teller", "alpaca", "plaid"),
         {"FIN_INFRA_STORE_URL": "sqlite:///{folder}/fin.db", "FIN_INFRA_PLAN_SECONDS": "0.2"},
     ),
     "postgres": Profile(
-        "the same with store and queue in a PostgreSQL", ("teller", "alpaca"),
+        "the same with store and queue in a PostgreSQL", ("teller", "alpaca", "plaid"),
         {
             "FIN_INFRA_STORE_URL": "{postgres}", "FIN_INFRA_QUEUE_URL": "{postgres}",
             "FIN_INFRA_VAULT_KEY_FILE": "{folder}/fin.key", "FIN_INFRA_PLAN_SECONDS": "0.2",
@@ -169,7 +169,7 @@ def _bring_up(stack: Stack, profile: Profile, servers: ExitStack) -> dict[str, s
     for vendor in profile.simulators:
         url = _simulator(stack, vendor)
         known[f"ACCEPTANCE_{vendor.upper()}_URL"] = url
-        variables |= dict.fromkeys(ADDRESSES[vendor], url)
+        variables |= dict.fromkeys(ADDRESSES[vendor], url) | KEYS.get(vendor, {})
     worker = stack.start("worker", ["-c", CLI, "worker", "--slots", "4"], variables)
     stack.wait(worker, lambda: "working on" in worker.text())
     known["ACCEPTANCE_APP_URL"] = _app(stack, variables)
@@ -179,6 +179,7 @@ def _bring_up(stack: Stack, profile: Profile, servers: ExitStack) -> dict[str, s
 ADDRESSES = {
     "teller": ("FIN_INFRA_TELLER_BASE_URL",),
     "alpaca": ("FIN_INFRA_ALPACA_BASE_URL", "FIN_INFRA_ALPACA_DATA_BASE_URL"),  # two hosts of the vendor, one port here
+    "plaid": ("FIN_INFRA_PLAID_BASE_URL",),
 }
 """The settings that take a vendor's address."""
 
@@ -191,6 +192,10 @@ def _migrate(stack: Stack, variables: Mapping[str, str]) -> None:
     )  # fmt: skip
     if done.returncode:
         raise StackError(f"fin-infra migrate ended with code {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+KEYS = {"plaid": {"FIN_INFRA_PLAID_CLIENT_ID": f"client-{SEED.slug}", "FIN_INFRA_PLAID_SECRET": SEED.secret}}
+"""The application's own keys at a vendor."""
 
 
 def _simulator(stack: Stack, vendor: str) -> str:

@@ -24,4 +24,4 @@ def test_each_recorded_mutation_can_be_made_at_one_place() -> None:
 
 def test_each_case_of_the_catalogue_that_is_tested_records_what_it_guards() -> None:
     guarded = {int(n) for mutant in mutants() for n in re.findall(r"(?<=[:_])t(\d\d)_", mutant.test)}
-    assert DUE <= guarded
+    assert guarded >= DUE
