@@ -78,9 +78,16 @@ class Stage:
         """Everything is done once more, then compared with the bank."""
         self.bank.on_request = lambda path: None
         time.sleep(self.settings.lease_seconds)  # the last victim's leases run out
+        queue = open_queue(self.settings)
+        for connection in self.owner:
+            queue.hasten(connection)  # jobs that were put off when the server was away
+        queue.close()
         calm = self.settings.model_copy(update={"project": None})
         asyncio.run(settle(calm, url, list(self.owner)))
         asyncio.run(check(calm, self.bank, self.owner))
+        queue = open_queue(self.settings)
+        assert queue.jobs("dead") == []
+        queue.close()
 
 
 def test_t16_t50_kills_of_the_worker_on_postgresql_lose_and_double_nothing(
