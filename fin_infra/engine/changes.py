@@ -242,7 +242,8 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
     if held is not None:
         gone = [*done.rows["transaction_id"].to_list(), *done.removed]
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
-    days = [day for day in (done.rows["booked_on"].max(), _day(before.get("newest"))) if isinstance(day, date)]
+    came = done.rows.filter(pl.col("status") != "expired")["booked_on"]  # an expired row is none of the answer
+    days = [day for day in (came.max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
     spot = {

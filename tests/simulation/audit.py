@@ -30,6 +30,7 @@ class Audit:
         self._store = self._open(folder / "fin.db")
         self._queue = self._open(folder / "fin-queue.db")
         self._seen = 0
+        self._looked_at: tuple[Any, ...] = ()
         self._fed: dict[str, set[tuple[str, ...]]] = {name: set() for name in FED}
 
     @staticmethod
@@ -96,6 +97,23 @@ class Audit:
             wrong += [f"the feed and {name} differ in {odd}" for odd in there ^ self._fed[name]]
         return wrong
 
+    def committed(self) -> list[str]:
+        """What is wrong right after a commit, as any reader may see it. Cheap where nothing of interest changed."""
+        now = tuple(self.rows("SELECT (SELECT SUM(version) FROM cursors), (SELECT MAX(seq) FROM changes)")[0])
+        if now == self._looked_at:
+            return []
+        before, self._looked_at = self._looked_at, now
+        torn = self.rows(
+            "SELECT dataset, run_id FROM changes WHERE seq > ? AND dataset IN ('accounts', 'balances') "
+            "AND run_id NOT IN (SELECT run_id FROM runs)",
+            (before[1] if before else 0) or 0,
+        )
+        wrong = [
+            f"{row['dataset']} are changed by {row['run_id']}, which is not at its end: old and new are mixed"
+            for row in torn
+        ]
+        return wrong + self.cursors()
+
     def cursors(self) -> list[str]:
         """No cursor is ahead of the rows: a row of the day it stands at was committed."""
         wrong = []
@@ -115,6 +133,21 @@ class Audit:
     def _ours(self, vendor_id: str) -> str:
         found = self.rows("SELECT id FROM aliases WHERE kind = 'account' AND vendor_id = ?", vendor_id)
         return str(found[0]["id"]) if found else vendor_id
+
+    def serial(self) -> list[str]:
+        """Of one stream no run commits that began before another's commit: it would bring back what is no more."""
+        wrong = []
+        last: dict[tuple[str, str], sqlite3.Row] = {}
+        for run in self.rows("SELECT * FROM runs WHERE outcome IN ('ok', 'partial') ORDER BY finished_at, started_at"):
+            stream = run["connection_id"], run["dataset"]
+            if stream in last and run["started_at"] < last[stream]["finished_at"]:
+                wrong.append(f"{run['run_id']} committed {'/'.join(stream)} from before {last[stream]['run_id']}")
+            last[stream] = run
+        return wrong
+
+    def working(self) -> bool:
+        """Some job is leased."""
+        return self._queue.execute("SELECT 1 FROM fin_infra_jobs WHERE state = 'running'").fetchone() is not None
 
     # -- when all is quiet -----------------------------------------------------------------------------------------
 

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 
-from fin_infra.providers.teller.simulator import SimAccount, SimTransaction, TellerSimulator
+from tests.simulation.desks import Desk
 from tests.simulation.model import Book, Row
 
 TEXTS = ("Corner Grocery", "City Transit", "Blue Door Coffee", "Riverside Fuel", "Café Zürich", "Lamplight Books")
 
 
 class Bank:
-    """Logins at a bank behind Teller. `held`: whether our table has a row as pending right now."""
+    """Logins at a bank, each through one vendor. `held`: whether our table has a row as pending right now."""
 
     def __init__(
-        self, simulator: TellerSimulator, draw: random.Random, today: Callable[[], date],
+        self, draw: random.Random, today: Callable[[], date],
         held: Callable[[str, str], bool], say: Callable[[str], None],
     ) -> None:  # fmt: skip
-        self.simulator = simulator
         self.books: dict[str, Book] = {}
         self.owner: dict[str, str] = {}  # account → login
+        self.desks: dict[str, Desk] = {}
         self.tokens: dict[str, str] = {}  # login → the access token that is valid now
         self.links_certain = True  # answers were lost whole so far: else a pending row may have been seen to vanish
         self._draw = draw
@@ -34,54 +34,61 @@ class Bank:
 
     # -- logins ----------------------------------------------------------------------------------------------------
 
-    def join(self, login: str, *, accounts: int, rows: int) -> str:
+    def join(self, login: str, desk: Desk, *, accounts: int, rows: int) -> str:
         """A new login with accounts that have some history. Its access token."""
+        self.desks[login] = desk
         token = self.tokens[login] = self._token(login)
-        self.simulator.enroll(token)
+        desk.enroll(token)
         for _ in range(accounts):
             self.open_account(login, rows=self._draw.randint(0, rows))
         return token
 
-    def renew(self, login: str) -> str:
-        """The user logs in again: another token, and the old one is void."""
-        enrollment = self.simulator.enrollments.pop(self.tokens[login])
-        enrollment.token = self.tokens[login] = self._token(login)
-        enrollment.disconnected = None
-        self.simulator.enrollments[enrollment.token] = enrollment
-        for book in self.books.values():
-            book.read_anew |= self.owner[book.id] == login
+    def of(self, login: str) -> list[Book]:
+        return [book for book in self.books.values() if self.owner[book.id] == login]
+
+    def renew(self, login: str, held: Callable[[str], dict[str, Row]] | None = None) -> str:
+        """The user logs in again: another token, and the old one is void.
+
+        `held`, our rows by account: then every id is another one, too, as many a vendor has it.
+        """
+        old, token = self.tokens[login], self._token(login)
+        self.tokens[login] = token
         self._say(f"bank: {login} logs in again")
-        return enrollment.token
+        if held is None:
+            self.desks[login].renew(old, token, None)
+            for book in self.of(login):
+                book.read_anew = True
+            return token
+        ids = {book.vendor_id: f"acc_{self._next()}" for book in self.of(login)}
+        rows = {row_id: f"txn_{self._next()}" for book in self.of(login) for row_id in book.rows}
+        self.desks[login].renew(old, token, ids | rows)
+        for book in self.of(login):
+            book.read_anew = True
+            book.reissue(ids[book.vendor_id], rows, held(book.id))
+            book.unsure = {rows.get(row_id, row_id) for row_id in book.unsure}
+            self._say(f"bank: {book.id} is now {book.vendor_id}, and all of its rows have new ids")
+        return token
 
     def disconnect(self, login: str) -> None:
-        self.simulator.disconnect(self.tokens[login])
+        self.desks[login].disconnect(self.tokens[login])
         self._say(f"bank: {login} must log in again")
 
     def open_account(self, login: str, *, rows: int) -> Book:
-        kind = self._draw.choice(("depository", "credit"))
-        account = SimAccount(
-            f"acc_{self._next()}", kind, "checking" if kind == "depository" else "credit_card",
-            last_four=f"{self._draw.randrange(10_000):04d}",
-        )  # fmt: skip
-        self.simulator.enrollments[self.tokens[login]].accounts.append(account)
-        book = self.books[account.id] = Book(account.id, kind, Decimal(0))
-        self.owner[account.id] = login
+        kind, account_id = self._draw.choice(("depository", "credit")), f"acc_{self._next()}"
+        self.desks[login].open(self.tokens[login], account_id, kind, f"{1_000 + len(self.books)}")
+        book = self.books[account_id] = Book(account_id, account_id, kind, Decimal(0))
+        self.owner[account_id] = login
         self._balance(book)
         for _ in range(rows):
             self._show(book, self._day(50), "posted")
-        self._say(f"bank: {account.id} ({kind}) is opened with {rows} rows")
+        self._say(f"bank: {account_id} ({kind}) is opened with {rows} rows")
         return book
 
     def close_account(self, book: Book) -> None:
         """Either it is listed as closed and refuses, or it is simply no longer listed."""
-        account = self.simulator.account(book.id)
-        book.open = False
-        if self._draw.random() < 0.5:
-            account.status, account.refusal = "closed", (410, "account.closed")
-            self._say(f"bank: {book.id} is closed")
-        else:
-            self.simulator.enrollments[self.tokens[self.owner[book.id]]].accounts.remove(account)
-            self._say(f"bank: {book.id} is no longer listed")
+        book.open, silently = False, self._draw.random() < 0.5
+        self._at(book).close(self._token_of(book), book.vendor_id, silently=silently)
+        self._say(f"bank: {book.id} is {'no longer listed' if silently else 'closed'}")
 
     # -- moves -----------------------------------------------------------------------------------------------------
 
@@ -132,16 +139,17 @@ class Bank:
         day = max(day, book.peak - timedelta(days=8))
         tip = self._draw.random() < 0.2
         amount = self._amount() if tip else row.amount
-        if self._draw.random() < 0.4:
+        if self._at(book).keeps_ids and self._draw.random() < 0.4:
             self._hide(book, row.id)
             self._show(book, day, "posted", amount=amount, text=row.text, row_id=row.id)
             self._say(f"bank: {book.id} {row.id} posts {amount} on {day}")
             return
         held = self._held(book.id, row.id)
         self._hide(book, row.id)
-        new = self._show(book, day, "posted", amount=amount, text=row.text)
+        linked = not self._at(book).keeps_ids and self._draw.random() < 0.6  # the vendor itself says what it was
+        new = self._show(book, day, "posted", amount=amount, text=row.text, supersedes=row.id if linked else None)
         fits = timedelta(0) <= day - row.day <= timedelta(days=8)
-        if held and not tip and fits and self.links_certain:
+        if linked or (held and not tip and fits and self.links_certain):
             book.links[new.id] = row.id
         self._say(f"bank: {book.id} {row.id} posts as {new.id} {amount} on {day}")
 
@@ -179,24 +187,22 @@ class Bank:
 
     def _show(
         self, book: Book, day: date, status: str, *, amount: Decimal | None = None, text: str | None = None,
-        row_id: str | None = None,
+        row_id: str | None = None, supersedes: str | None = None,
     ) -> Row:  # fmt: skip
         row = Row(
             row_id or f"txn_{self._next()}", self._amount() if amount is None else amount, day, status,
             text or self._draw.choice(TEXTS),
         )  # fmt: skip
-        shown = row.amount if book.kind == "depository" else -row.amount  # a card counts what is owed
-        self.simulator.add(book.id, SimTransaction(row.id, str(shown), day.isoformat(), row.text, status))
+        self._at(book).show(self._token_of(book), book, row, supersedes)
         return book.show(row)
 
     def _hide(self, book: Book, row_id: str) -> Row:
-        self.simulator.remove(book.id, row_id)
+        self._at(book).hide(self._token_of(book), book, row_id)
         return book.hide(row_id)
 
     def _balance(self, book: Book) -> None:
         book.balance = Decimal(self._draw.randint(-100_000, 900_000)).scaleb(-2)
-        account = self.simulator.account(book.id)
-        account.ledger = account.available = str(book.balance if book.kind == "depository" else -book.balance)
+        self._at(book).balance(self._token_of(book), book)
 
     def _day(self, back: int) -> date:
         return self._today() - timedelta(days=self._draw.randint(0, back))
@@ -210,7 +216,13 @@ class Bank:
                 return amount
 
     def _token(self, login: str) -> str:
-        return f"token_{login}_{self._draw.getrandbits(40):010x}"
+        return self.desks[login].token.format(f"{login}_{self._draw.getrandbits(40):010x}")
+
+    def _at(self, book: Book) -> Desk:
+        return self.desks[self.owner[book.id]]
+
+    def _token_of(self, book: Book) -> str:
+        return self.tokens[self.owner[book.id]]
 
     def _next(self) -> int:
         self._number += 1

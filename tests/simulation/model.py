@@ -1,11 +1,13 @@
 """What the rows must be, in plain dictionaries. It knows nothing of windows, cursors or pages.
 
 A bank account is what its vendor shows: `rows` now, and every version it ever showed. From that follow the rows that
-we must hold when all is quiet, and the rows that we may hold at any moment.
+we must hold when all is quiet, and the rows that we may hold at any moment. Where a vendor issues all ids anew, rows
+are told by their content; those that had not changed must be known under their first id.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -35,7 +37,8 @@ class Held(NamedTuple):
 class Book:
     """One account at the bank."""
 
-    id: str
+    id: str  # ours: the vendor's at first sight
+    vendor_id: str
     kind: str
     balance: Decimal
     rows: dict[str, Row] = field(default_factory=dict)
@@ -44,6 +47,8 @@ class Book:
     unsure: set[str] = field(default_factory=set)  # posted rows that fit more than one pending row
     read_anew: bool = False  # as a whole, after a re-link: then what is older than all that is shown may have aged out
     links: dict[str, str] = field(default_factory=dict)  # posted → the pending row that it must be known to supersede
+    reissued: bool = False  # it got another id, and its rows did, too
+    first_ids: dict[str, str] = field(default_factory=dict)  # by the vendor's new id, of rows that we must know again
     peak: date = date(2000, 1, 1)  # the newest day ever shown
     open: bool = True  # what a closed account showed last we may have missed
 
@@ -58,7 +63,25 @@ class Book:
     def hide(self, row_id: str) -> Row:
         row = self.rows.pop(row_id)
         self.links.pop(row_id, None)
+        self.first_ids.pop(row_id, None)
         return row
+
+    def reissue(self, vendor_id: str, new_ids: Mapping[str, str], held: Mapping[str, Row]) -> None:
+        """All ids are new. `held`: our rows of the account by their ids."""
+        self.vendor_id, self.reissued = vendor_id, True
+        self.links.clear()
+        rows, before = list(self.rows.values()), self.first_ids
+        self.rows, self.first_ids = {}, {}
+        for row in rows:
+            new = self.show(row._replace(id=new_ids[row.id]))
+            first = before.get(row.id, row.id)
+            equal = [other for other in rows if _told(other) == _told(row)]
+            if first in held and _told(held[first]) == _told(row) and len(equal) == 1:
+                self.first_ids[new.id] = first
+
+    def ever(self, row: Row) -> bool:
+        """Whether it was ever shown like this."""
+        return row in self.shown or (self.reissued and _told(row) in {_told(other) for other in self.shown})
 
     def recent(self, status: str, days: int = 8) -> list[Row]:
         """Rows that every later read still covers, whichever read was the last: young against the newest one."""
@@ -74,7 +97,7 @@ def possible(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
         said = {"review": "posted", "expired": "pending"}.get(row.status, row.status)
         if book is None:
             wrong.append(f"{row.id} is kept under {account}, which no vendor has")
-        elif row._replace(status=said) not in book.shown:
+        elif not book.ever(row._replace(status=said)):
             wrong.append(f"{row.id} of {account} was never shown as {_said(row)}")
     return wrong
 
@@ -89,6 +112,9 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
         if not book.open:
             continue
         ours = mine[account]
+        if book.reissued:
+            wrong += _by_content(book, ours)
+            continue
         for row in book.rows.values():
             found = ours.get(row.id)
             if found is None:
@@ -109,6 +135,27 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
             if pending in ours:
                 wrong.append(f"{pending} of {account} counts twice: it posted as {posted}")
     return wrong
+
+
+def _by_content(book: Book, ours: Mapping[str, Held]) -> list[str]:
+    """The same, where ids are no longer the vendor's: each row once by its content, and known again where it must be."""
+    wrong = []
+    live = [item.row for item in ours.values() if item.row.status != "expired"]
+    kept = Counter(_told(row._replace(status="posted" if row.status == "review" else row.status)) for row in live)
+    shown = Counter(map(_told, book.rows.values()))
+    wrong += [f"missing in {book.id} after a re-link: {told}" for told in shown - kept]
+    oldest = min((row.day for row in book.rows.values()), default=date.min)
+    wrong += [
+        f"double or gone, and still in {book.id} after a re-link: {told}" for told in kept - shown if told[1] >= oldest
+    ]
+    for new, first in book.first_ids.items():
+        if first not in ours:
+            wrong.append(f"{new} of {book.id} is not known again as {first}")
+    return wrong
+
+
+def _told(row: Row) -> tuple[Decimal, date, str, str]:
+    return row.amount, row.day, row.status, row.text
 
 
 def _said(row: Row) -> str:

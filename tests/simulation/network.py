@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import httpx
 
 from tests.simulation.clock import SimClock
-from tests.simulation.process import PROCESS
+from tests.simulation.process import PROCESS, Process
 
 
 @dataclass
@@ -54,6 +55,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
         self._vendors = vendors
         self._say = say
         self.troubles: list[Trouble] = []
+        self.on_request: Callable[[Process], None] = lambda process: None
         self.soon: list[list[Any]] = []  # [how many requests from now, what happens while that one is on its way]
         self.slow = 0.02  # the share of calls that take very long
         self.asked: list[Asked] = []
@@ -64,7 +66,8 @@ class SimNetwork(httpx.AsyncBaseTransport):
         process = PROCESS.get()
         assert process is not None, "only processes ask"
         process.alive()
-        path, who = request.url.path, request.headers.get("authorization", "")
+        self.on_request(process)
+        path, who = request.url.path, request.headers.get("authorization", "") or _token_in(request.content)
         query = "?" + request.url.query.decode() if request.url.query else ""
         self.asked.append(Asked(self._clock.seconds, process.name, request.url.host, path, who))
         wall = self._clock().timestamp()
@@ -151,3 +154,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
 
         await self._vendors[request.url.host](scope, receive, send)
         return httpx.Response(sent["status"], headers=sent["headers"], content=sent["body"], request=request)
+
+
+def _token_in(body: bytes) -> str:
+    return str(json.loads(body).get("access_token", "")) if body else ""

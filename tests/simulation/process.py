@@ -31,6 +31,7 @@ class Process:
         self.crash_at: int | None = None  # the number of the statement that is not run any more
         self.frozen = False
         self.held: list[asyncio.Handle] = []  # what it would do if it were not frozen
+        self.on_commit: Callable[[], None] = lambda: None
         self.tasks: set[asyncio.Task[Any]] = set()
         self._on_crash = on_crash
 
@@ -108,6 +109,7 @@ class SimConnection(sqlite3.Connection):
             return
         self.process.statement("COMMIT")
         super().commit()
+        self.process.on_commit()
         self.process.statement("the first moment after COMMIT")
 
 

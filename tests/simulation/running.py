@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fin_infra.runtime import settle_down
+from tests.simulation.planted import hunt
 from tests.simulation.world import Template, Verdict, simulate
 
 MEMORY = Path("/dev/shm")
@@ -49,7 +50,10 @@ def main() -> None:
     asked.add_argument("--trace", action="store_true", help="print what happened")
     asked.add_argument("--jobs", type=int, default=1, help="processes")
     asked.add_argument("--stop", action="store_true", help="at the first seed that fails")
+    asked.add_argument("--planted", nargs="?", const="", metavar="NAME", help="plant bugs and see that each is found")
     given = asked.parse_args()
+    if given.planted is not None:
+        raise SystemExit(hunt(given.planted, jobs=given.jobs))
     if given.seed is not None:
         raise SystemExit(_one(given.seed, trace=given.trace))
     raise SystemExit(_many(given) if given.jobs == 1 else _spread(given))

@@ -10,6 +10,7 @@ import base64
 import contextvars
 import hashlib
 import logging
+import os
 import random
 import secrets
 import shutil
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,12 @@ from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine import SyncReport, staging
 from fin_infra.errors import QuotaError
+from fin_infra.planning import Schedule
 from fin_infra.project import Project, find_project
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Reply
+from fin_infra.providers.plaid import client as plaid_client
+from fin_infra.providers.plaid.simulator import PlaidSimulator
 from fin_infra.providers.teller import client as teller_client
 from fin_infra.providers.teller.simulator import TellerSimulator
 from fin_infra.providers.transport import Call
@@ -43,6 +48,7 @@ from tests.simulation import model
 from tests.simulation.audit import Audit
 from tests.simulation.bank import Bank
 from tests.simulation.clock import SimClock, SimLoop
+from tests.simulation.desks import Desk, PlaidDesk, TellerDesk
 from tests.simulation.network import SimNetwork, Trouble
 from tests.simulation.process import PROCESS, Crash, Process, Switchboard, task_factory
 
@@ -54,6 +60,7 @@ STARTS = (
     datetime(2026, 11, 24, 12, tzinfo=UTC),
 )
 VAULT_KEY = base64.urlsafe_b64encode(b"a key that guards nothing at all").decode()
+PLAID_KEYS = {"FIN_INFRA_PLAID_CLIENT_ID": "client", "FIN_INFRA_PLAID_SECRET": "secret"}
 PATIENCE = 1_500.0
 HOPS = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=7), timedelta(hours=7), timedelta(hours=13),
         timedelta(days=2), timedelta(days=6))  # fmt: skip
@@ -129,9 +136,12 @@ def _seeded(seed: int) -> Iterator[None]:
     random.seed(f"{seed}/jitter")
     secrets.token_hex = lambda nbytes=None: f"{draw.getrandbits(8 * (nbytes or 32)):0{2 * (nbytes or 32)}x}"
     uuid.uuid4 = lambda: uuid.UUID(int=draw.getrandbits(128), version=4)
+    os.environ |= PLAID_KEYS
     try:
         yield
     finally:
+        for name in PLAID_KEYS:
+            del os.environ[name]
         secrets.token_hex, uuid.uuid4 = kept[:2]
         random.setstate(kept[2])
 
@@ -140,6 +150,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _knobs(draw: random.Random) -> Iterator[None]:
     """Limits that only large answers reach are drawn small, so that small worlds reach them too."""
     knobs: list[tuple[Any, str, Any]] = [
+        (plaid_client, "PAGE", draw.choice((3, 8, 500, 500))),
         (teller_client, "PAGE", draw.choice((4, 9, 100, 100))),
         (sql, "CHUNK", draw.choice((3, 10, 1_000, 1_000))),
         (staging, "STAGE_EVERY", timedelta(seconds=draw.choice((0.2, 2.0)))),
@@ -177,6 +188,14 @@ def _logged(world: World) -> Iterator[None]:
         for log, level, propagate in kept:
             log.removeHandler(handler)
             log.level, log.propagate = level, propagate
+
+
+class Banking(Project):
+    """The shipped project without what only brokers have: here it would ask for nothing, and cost as much."""
+
+    @cached_property
+    def schedules(self) -> list[Schedule]:
+        return [schedule for schedule in super().schedules if schedule.dataset in ("accounts", "transactions")]
 
 
 class Quota:
@@ -239,11 +258,16 @@ class World:
         self._lease = self.draw.choice((1.5, 3.0, 6.0))
         self._slots = self.draw.choice((1, 2, 8))
         self.settings = settings_in(folder, lease_seconds=self._lease, plan_seconds=5.0, slots=self._slots)
-        self._project = Project(project().root)
-        simulator = TellerSimulator(now=self.clock.true)
-        self.bank = Bank(simulator, self.draw, self._today, self._audit.pending, self.say)
-        self.network = SimNetwork(self.clock, random.Random(f"{seed}/network"), {"teller.sim": simulator}, self.say)
+        self._project = project()
+        bank, aggregator = TellerSimulator(now=self.clock.true), PlaidSimulator(now=self.clock.true)
+        vendors = {"teller.sim": bank, "plaid.sim": aggregator}
+        self.desks: list[Desk] = [TellerDesk(bank), TellerDesk(bank), PlaidDesk(aggregator)]
+        self.bank = Bank(self.draw, self._today, self._audit.pending, self.say)
+        self.network = SimNetwork(self.clock, random.Random(f"{seed}/network"), vendors, self.say)
         self.quota = Quota(self.clock, self.draw.choice((None, None, None, 12, 30)))
+        self.network.on_request = self._asks
+        self._late_until = 0.0  # until then somebody may still work whose lease was lost meanwhile
+        self._skewed = False
         self._retries = random.Random(f"{seed}/retries")
 
     # -- telling ---------------------------------------------------------------------------------------------------
@@ -273,7 +297,7 @@ class World:
         self._set_up()
         self._worker("w1")
         await self._settle()
-        for _ in range(self.draw.randint(3, 6)):
+        for _ in range(self.draw.randint(2, 5)):
             await self._step()
         await self._calm_down()
         self._reckon()
@@ -291,8 +315,9 @@ class World:
         connections = Connections(store, open_vault(self.settings), self.clock)
         for number in range(self.draw.choice((1, 1, 2))):
             login, tenant = f"user{number}", f"tenant{self.draw.randint(0, 1)}"
-            token = self.bank.join(login, accounts=self.draw.randint(1, 3), rows=self.draw.choice((4, 12, 40)))
-            made = connections.add(resolve("banking:teller"), {"access_token": token}, tenant=tenant)
+            desk = self.draw.choice(self.desks)
+            token = self.bank.join(login, desk, accounts=self.draw.randint(1, 3), rows=self.draw.choice((4, 12, 40)))
+            made = connections.add(resolve(desk.provider), {"access_token": token}, tenant=tenant)
             self.links.append(Link(made.connection_id, login, tenant, [token]))
             self.say(f"{tenant} links {login} as {made.connection_id}")
         store.close()
@@ -310,6 +335,7 @@ class World:
             self._arm(draw.choice(sorted(self._workers)))
         if draw.random() < 0.15:
             self.clock.skew = timedelta(seconds=draw.choice((-5_400, -30, 0, 40, 7_200)))
+            self._skewed = True
             self.say(f"our clock is wrong by {self.clock.skew}")
         if draw.random() < 0.25 and "w2" not in self._workers:
             self._worker("w2")
@@ -317,7 +343,7 @@ class World:
             await self._restart(draw.choice(sorted(self._workers)))
         hop = draw.choice(HOPS)
         self.say(f"{hop} pass")
-        self.clock.hop(hop)
+        self._pass(hop)
         soon: list[Callable[[], None]] = [self.bank.move] * draw.choice((0, 0, 1, 3))
         if draw.random() < 0.35:
             soon.append(lambda: self._standstill(draw.choice((2.0, 8.0, 90.0))))
@@ -332,6 +358,14 @@ class World:
         if draw.random() < 0.7:
             await self._relink_refused()
 
+    def _pass(self, by: timedelta) -> None:
+        """Time passes at once."""
+        self.clock.hop(by)
+        for desk in self.desks:
+            desk.heard(self.clock.true())
+        if any(process.frozen for process in self.processes):
+            self._late_until = self.clock.seconds + 10.0
+
     async def _calm_down(self) -> None:
         """No more trouble: the machines get the time that they need."""
         self._quiet = True
@@ -344,12 +378,12 @@ class World:
             process.crash_at = None
         await self._relink_refused()
         for _ in range(4):  # accounts are asked for at least twice
-            self.clock.hop(timedelta(hours=13))
+            self._pass(timedelta(hours=13))
             await self._settle()
             for _ in range(12):  # a quota may cut a first read into many
                 if not self._audit.waiting():
                     break
-                self.clock.hop(timedelta(minutes=11))
+                self._pass(timedelta(minutes=11))
                 await self._settle()
             await self._relink_refused()
 
@@ -358,7 +392,7 @@ class World:
     def _new_life(self) -> None:
         """An account comes or goes."""
         login = self.draw.choice(sorted(self.bank.tokens))
-        mine = [book for book in self.bank.books.values() if book.open and self.bank.owner[book.id] == login]
+        mine = [book for book in self.bank.of(login) if book.open]
         if self.draw.random() < 0.5 or len(mine) < 2:
             self.bank.open_account(login, rows=self.draw.randint(0, 8))
         else:
@@ -407,12 +441,14 @@ class World:
         if not self._quiet:
             self.say(f"everything stands still for {seconds:g} s")
             self.clock.hop(timedelta(seconds=seconds))
+            self._late_until = self.clock.seconds + 10.0
 
     def _freeze(self) -> None:
         """The process that asks right now stands still, the others go on: its lease runs out."""
         process, seconds = PROCESS.get(), self.draw.choice((1.0, 5.0, 20.0))
         if process is not None and process.name in self._workers:
             self.say(f"{process.name} stands still for {seconds:g} s")
+            self._late_until = self.clock.seconds + seconds + 10.0
             self.loop.call_later(0, self.loop.freeze, process, seconds, context=self._outside)
 
     def _by_hand(self) -> None:
@@ -449,10 +485,11 @@ class World:
         """Users whose login was refused log in again."""
         for link in self.links:
             state = self._audit.rows("SELECT state FROM connections WHERE connection_id = ?", link.connection_id)[0][0]
-            gone = self.bank.simulator.enrollments[self.bank.tokens[link.login]].disconnected
+            gone = self.bank.desks[link.login].disconnected(self.bank.tokens[link.login])
             if state == "active" and not gone:
                 continue
-            token = self.bank.renew(link.login)
+            anew = self.draw.random() < 0.6 and self._knows(link)
+            token = self.bank.renew(link.login, self._rows_of if anew else None)
             link.tokens.append(token)
 
             def again(runtime: Runtime, link: Link = link, token: str = token) -> None:
@@ -460,6 +497,14 @@ class World:
                 runtime.queue.hasten(link.connection_id)
 
             await self._operator(again)
+
+    def _rows_of(self, account: str) -> dict[str, model.Row]:
+        return {held.row.id: held.row for held in self._audit.held() if held.account == account}
+
+    def _knows(self, link: Link) -> bool:
+        """Whether we have all accounts of the login: what we never saw we cannot know again."""
+        known = {row["account_id"] for row in self._audit.rows("SELECT account_id FROM accounts WHERE status = 'open'")}
+        return all(book.open and book.id in known for book in self.bank.of(link.login))
 
     async def _operator(self, act: Callable[[Runtime], None]) -> None:
         """A command at the shell; if it is killed, it is given again."""
@@ -489,12 +534,13 @@ class World:
             then(process)
 
         process = Process(name, crashed)
+        process.on_commit = self._committed
         self.processes.append(process)
         return process
 
     def _runtime(self, process: Process) -> Runtime:
         return Runtime(
-            self.settings, now=self.clock, base_urls={"teller": "http://teller.sim"}, meter=self.quota,
+            self.settings, now=self.clock, base_urls={"teller": "http://teller.sim", "plaid": "http://plaid.sim"}, meter=self.quota,
             project=self._project, network=self.network, offload=_here(self._retries), random_share=self._retries,
             on_report=lambda report: self._reported(process, report),
         )  # fmt: skip
@@ -555,9 +601,19 @@ class World:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
+    def _asks(self, process: Process) -> None:
+        """Whoever works has a job that is delivered again if he dies."""
+        late = self.clock.seconds < self._late_until
+        if process.name in self._workers and not late and not self._audit.working():
+            self.accuse(f"{process.name} works without a lease: were it killed now, the job would be lost")
+
+    def _committed(self) -> None:
+        for what in self._audit.committed():
+            self.accuse(what)
+
     def _look(self, *, after: str) -> None:
         """What must hold at any moment."""
-        for what in (*self._audit.feed(), *self._audit.cursors(), *model.possible(self.bank.books, self._audit.held())):
+        for what in (*self._audit.feed(), *model.possible(self.bank.books, self._audit.held())):
             self.accuse(what)
         for what in self.network.broken:
             self.accuse(what)
@@ -566,7 +622,8 @@ class World:
 
     def _reckon(self) -> None:
         """What must hold now that all is quiet."""
-        for what in (*model.final(self.bank.books, self._audit.held()), *self._audit.versions()):
+        serial = [] if self._skewed else self._audit.serial()
+        for what in (*model.final(self.bank.books, self._audit.held()), *self._audit.versions(), *serial):
             self.accuse(what)
         self._accounts()
         self._streams()
@@ -601,10 +658,10 @@ class World:
                     self.accuse(
                         f"{mine}/{row['dataset']} is {row['state']} since {row['last_success_at']}: {row['next_reason']}"
                     )
-            due = {
-                row["dataset"]: row["due_at"]
-                for row in self._audit.rows("SELECT * FROM due WHERE connection_id = ?", mine)
-            }
+            rows = self._audit.rows(
+                "SELECT dataset, MIN(due_at) FROM due WHERE connection_id = ? GROUP BY dataset", mine
+            )
+            due = {row[0]: row[1] for row in rows}
             if set(due) != {"accounts", "transactions"}:
                 self.accuse(f"{mine} is planned for {sorted(due)} only")
             for dataset, at in due.items():
@@ -638,12 +695,7 @@ def _here(draw: random.Random) -> Callable[[Callable[[], Any]], Coroutine[Any, A
     return offload
 
 
-_PROJECT: list[Project] = []
-
-
+@cache
 def project() -> Project:
-    """The shipped jobs and schedules, read once."""
-    if not _PROJECT:
-        found = find_project(Settings(_env_file=None, project=None))
-        _PROJECT.append(found)
-    return _PROJECT[0]
+    """Read once."""
+    return Banking(find_project(Settings(_env_file=None, project=None)).root)
