@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import polars as pl
@@ -21,6 +22,16 @@ from fin_infra.store import Change, Store
 def begin_of(source: Source, place: Place) -> str:
     """Where the vendor goes on; the beginning when what a whole read missed waits for a second one to miss it too."""
     return "" if source.kind != "cursor" or place.get("unconfirmed") else str(place.get("cursor", ""))
+
+
+def halfway(body: str) -> str:
+    """The place of a stream while only some of a long commit's rows are in: should it end there, they come again as
+    rows that are held, and what they moved could not be told. The balances are then held against a new anchor."""
+    place: Place = json.loads(body)
+    if "accounts" in place:
+        spots = {k: {n: v for n, v in spot.items() if n != "anchor"} for k, spot in place["accounts"].items()}
+        place["accounts"] = {k: spot for k, spot in spots.items() if spot}
+    return json.dumps(place, sort_keys=True, separators=(",", ":"))
 
 
 def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, store: Store) -> Change:
@@ -48,6 +59,8 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
             done = reconcile(
                 held, mine, account=account, keep=frozenset(keep) if all(keep) else None,
                 suspect=frozenset(spot.get("suspect", ())),
+                # of one without rows the others tell how far back the vendor's history goes
+                judged_from=None if mine.height else rows["booked_on"].min(),  # type: ignore[arg-type]
             )  # fmt: skip
             spot["suspect"] = sorted(done.suspect)
         else:
