@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
+from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.identities import moved, stepped
+from fin_infra.engine.identity import Found
 from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError
-from fin_infra.providers.base import Ask, Feed, Page, Source
+from fin_infra.providers.base import Account, Ask, Feed, Page, Source
 from fin_infra.store import Change, Store
 
 
@@ -31,6 +33,18 @@ def halfway(body: str) -> str:
     if "accounts" in place:
         spots = {k: {n: v for n, v in spot.items() if n != "anchor"} for k, spot in place["accounts"].items()}
         place["accounts"] = {k: spot for k, spot in spots.items() if spot}
+    return json.dumps(place, sort_keys=True, separators=(",", ":"))
+
+
+def retried(body: str, rows: pl.DataFrame, aliases: Mapping[str, Mapping[str, str]], store: Store) -> str:
+    """The place of a stream after transactions of it were built again: they moved their accounts as any others did."""
+    place: Place = json.loads(body)
+    vendor_ids = {ours: vendor_id for vendor_id, ours in aliases.get("account", {}).items()}
+    for (account,), mine in rows.group_by("account_id"):
+        spot = place.get("accounts", {}).get(vendor_ids.get(str(account), str(account)), {})
+        if "anchor" in spot:
+            held = store.held(Transactions, list(mine.select(Transactions.key()).rows()))
+            spot["anchor"] = stepped(spot["anchor"], held, mine, ())
     return json.dumps(place, sort_keys=True, separators=(",", ":"))
 
 
@@ -67,6 +81,8 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
             held = _touched(feed.schema, account, mine, removed, run, store)
             done = reconcile_delta(held, mine, removed)
         anchors[vendor_id] = stepped(anchors.get(vendor_id, {}), held, done.rows, done.removed)
+        if _foreign(run.accounts.get(vendor_id), held, done.rows):
+            anchors[vendor_id] = {}
         note(run, feed.schema.dataset_name(), done)
         parts.append(done.rows)
         gone += [(tenant, account, row_id) for row_id in done.removed]
@@ -77,6 +93,12 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     whole = run.history is not False  # while older rows still come, they move no balance
     place["accounts"] = {**suspect, **{k: {**suspect.get(k, {}), "anchor": anchors[k]} for k in anchors if whole}}
     return Change(feed.schema, pl.concat(parts), gone)
+
+
+def _foreign(account: Account | None, held: pl.DataFrame, rows: pl.DataFrame) -> bool:
+    """Whether rows of another currency moved: by how much the balance moved for them, nobody says."""
+    moved = {*rows["currency"].drop_nulls(), *held["currency"].drop_nulls()}
+    return account is not None and account.currency is not None and bool(moved - {account.currency})
 
 
 def _accounts_of(run: Run, store: Store) -> set[str]:
@@ -107,9 +129,22 @@ def _net(
     # a row that came well and was then of no use stays as it was
     rows = pl.concat(frames).unique("transaction_id", keep="last", maintain_order=True)
     rows = rows.filter(~pl.col("transaction_id").is_in([*removed, *rejects]))
+    _learn_again(set(rows["transaction_id"]), run, store)
     rows = renamed(rows, run, store).unique("transaction_id", keep="last", maintain_order=True)
     used = [r for row_id, r in rejects.items() if row_id not in removed]
     return rows, _still_named(removed, run, store) - set(rows["transaction_id"]), used
+
+
+def _learn_again(vendor_ids: set[str], run: Run, store: Store) -> None:
+    """A row that comes under an earlier name once more is known by that one from now on: see `_still_named`."""
+    if not vendor_ids or "transaction" not in run.aliases:
+        return
+    ours = first_ids("transaction", vendor_ids, run, store)
+    ids = {ours.get(vendor_id, vendor_id): vendor_id for vendor_id in sorted(vendor_ids)}
+    names = store.names("transaction", ids=sorted(ids), tenant=run.connection.tenant_id)
+    newest = {name.alias.id: name.alias.vendor_id for name in names}
+    back = {ids[mine]: mine for mine, vendor_id in newest.items() if vendor_id != ids[mine]}
+    run.learn("transaction", {k: Found(mine, "it came under an earlier id again") for k, mine in back.items()})
 
 
 def _still_named(removed: set[str], run: Run, store: Store) -> set[str]:

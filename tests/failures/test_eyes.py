@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from fin_infra.connections import open_vault
+from fin_infra.engine.retrying import evidence, retry
 from fin_infra.providers.plaid.simulator import SimTransaction
 from fin_infra.runtime import Door
 from tests.plaid_world import Fault, PlaidWorld, bank, bought, plaid_of
@@ -235,3 +237,66 @@ async def test_not_ready_after_data_loses_nothing(world: PlaidWorld) -> None:
     world.item.add(bought("t3"))
     await world.next_day()
     assert world.ids() == ["t1", "t2", "t3"]
+
+
+async def test_t46_a_row_retried_from_quarantine_moves_what_the_balance_is_held_against(world: PlaidWorld) -> None:
+    await world.link()
+    account, total = world.item.accounts[0], [0]
+
+    async def day(*rows: SimTransaction) -> None:
+        world.item.add(*rows)
+        total[0] += sum(int(float(row.amount)) for row in rows)
+        account.current = str(1_000 - total[0])
+        world.clock.advance(timedelta(days=1))
+        await world.sync("accounts")
+        await world.sync("transactions")
+
+    for n in range(5):
+        await day(*many(1, n))
+    await day(replace(bought("bad", "17.00"), date="never"))
+    for n in range(5, 8):
+        await day(*many(1, n))
+    assert "-17 more" in world.findings()["balance_unexplained"]
+    vault = open_vault(world.settings)
+    with world.store() as store:
+        [kept] = store.quarantined()
+        mended = evidence(store, vault, kept.quarantine_id).replace(b'"never"', b'"2026-11-25"')
+        with store.writing() as sql:
+            sql.execute(text("UPDATE quarantine SET body = :body"), {"body": vault.seal(mended)})
+    async with world.runtime() as runtime:
+        done = await retry(kept, runtime.store, runtime.connections, runtime.engine.sync, world.clock)
+    assert done.healed
+    for n in range(8, 12):
+        await day(*many(1, n))
+    assert "bad" in world.ids()
+    assert world.findings() == {}
+
+
+async def test_t46_rows_of_another_currency_are_not_summed_with_the_balance(world: PlaidWorld) -> None:
+    await world.link()
+    account, total = world.item.accounts[0], 0
+    for n in range(12):
+        row = bought(f"t{n}", f"{n + 1}.00")
+        total += n + 1
+        if n == 6:
+            row, total = replace(row, amount="5000", currency="JPY"), total + 24
+        world.item.add(row)
+        account.current = str(1_000 - total)
+        world.clock.advance(timedelta(days=1))
+        await world.sync("accounts")
+        await world.sync("transactions")
+        assert world.findings() == {}
+
+
+async def test_t13_a_row_that_came_back_under_its_first_id_can_be_taken_back(world: PlaidWorld) -> None:
+    await world.link()
+    world.item.add(bought("t1", "5.00"))
+    await world.work()
+    for before, after in (("t1", "n1"), ("n1", "m1"), ("m1", "n1"), ("n1", "t1")):
+        world.item.remove(before)
+        world.item.add(bought(after, "5.00"))
+        await world.next_day()
+        assert world.ids() == ["t1"]
+    world.item.remove("t1")
+    await world.next_day()
+    assert world.ids() == []
