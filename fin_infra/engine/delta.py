@@ -60,14 +60,16 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         place["cursor"] = last.cursor
     tenant, spots = run.connection.tenant_id, place["accounts"]
     ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
-    mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
+    # of an account that is no longer listed a whole pass says nothing: it has no rows here, and is closed, not empty
+    wholly = {*rows["account_id"], *(() if run.short_list else ours)} if run.whole else set[str]()
+    mentioned = {*rows["account_id"], *wholly, *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
     anchors = {vendor_id: moved(spots.get(vendor_id, {}).get("anchor", {})) for vendor_id in run.accounts}
     for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
-        if run.whole:
+        if account in wholly:
             spot = spots.setdefault(vendor_id, {})
             held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account})
             done = reconcile(

@@ -313,6 +313,9 @@ class Engine:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
         mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
         vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
+        if (source := resolve(run.connection.provider).source("accounts")) is not None:
+            listed = self._store.cursor(Stream(run.connection.connection_id, source.lead), run.connection.generation)
+            run.short_list = bool(json.loads(listed.body).get("suspect"))
         rows = self._store.values(Accounts, ("account_id", "kind", "currency"), {**mine, "status": "open"})
         last = dict(
             self._store.values(

@@ -16,7 +16,7 @@ from fin_infra.connections import open_vault
 from fin_infra.engine.retrying import evidence, retry
 from fin_infra.providers.plaid.simulator import SimTransaction
 from fin_infra.runtime import Door
-from tests.plaid_world import Fault, PlaidWorld, bank, bought, plaid_of
+from tests.plaid_world import Fault, PlaidWorld, bank, bought, broker, investment, plaid_of
 
 SYNC = "/transactions/sync"
 
@@ -300,3 +300,36 @@ async def test_t13_a_row_that_came_back_under_its_first_id_can_be_taken_back(wor
     world.item.remove("t1")
     await world.next_day()
     assert world.ids() == []
+
+
+async def test_t05_accounts_that_a_new_link_lacks_are_closed_and_keep_their_rows(world: PlaidWorld) -> None:
+    four = [bank(f"acc_{n}", mask=f"{n}{n}{n}{n}") for n in range(1, 5)]
+    connection = await world.link(*four)
+    world.item.add(*(bought(f"t{a}{n}", f"{n + 1}.50", account_id=f"acc_{a}") for a in range(1, 5) for n in range(9)))
+    await world.work()
+    new = world.plaid.link("access-sandbox-2", replace(four[0], id="new_1"), bank("new_5", mask="5555"))
+    new.add(*(bought(f"n{n}", f"{n + 1}.50", account_id="new_1") for n in range(9)))
+    await relinked(world, connection.connection_id, "access-sandbox-2")
+    async with world.runtime() as runtime:
+        await runtime.engine.sync("transactions", connection.connection_id)
+        await runtime.engine.sync("transactions", connection.connection_id)
+    await world.next_day()
+    await world.next_day()
+    states = {r["account_id"]: r["status"] for r in world.rows("accounts")}
+    assert states == {"acc_1": "open", "acc_2": "closed", "acc_3": "closed", "acc_4": "closed", "new_5": "open"}
+    assert world.ids() == sorted(f"t{a}{n}" for a in range(1, 5) for n in range(9))
+
+
+async def test_t05_activities_of_accounts_that_a_new_link_lacks_stay(world: PlaidWorld) -> None:
+    connection = await world.link(bank(), bank("acc_2", mask="2222"), investment())
+    broker(world.item)
+    await world.work()
+    kept = world.ids("activities", "activity_id")
+    new = world.plaid.link("access-sandbox-2", bank("new_1"), investment("new_9"))
+    new.accounts[1].mask = "9999"
+    await relinked(world, connection.connection_id, "access-sandbox-2")
+    async with world.runtime() as runtime:
+        for _ in range(3):
+            await runtime.engine.sync("activities", connection.connection_id)
+    await world.next_day()
+    assert world.ids("activities", "activity_id") == kept
