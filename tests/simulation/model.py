@@ -25,6 +25,9 @@ class Row(NamedTuple):
     text: str
 
 
+Portfolio = frozenset[tuple[str, int]]
+
+
 class Held(NamedTuple):
     """A row of our table."""
 
@@ -47,6 +50,8 @@ class Book:
     unsure: set[str] = field(default_factory=set)  # posted rows that fit more than one pending row
     read_anew: bool = False  # as a whole, after a re-link: then what is older than all that is shown may have aged out
     links: dict[str, str] = field(default_factory=dict)  # posted → the pending row that it must be known to supersede
+    positions: dict[str, int] = field(default_factory=dict)  # of a brokerage account: pieces by instrument
+    portfolios: set[Portfolio] = field(default_factory=lambda: {frozenset()})  # every one that it ever was, whole
     reissued: bool = False  # it got another id, and its rows did, too
     first_ids: dict[str, str] = field(default_factory=dict)  # by the vendor's new id, of rows that we must know again
     peak: date = date(2000, 1, 1)  # the newest day ever shown
@@ -83,6 +88,12 @@ class Book:
         """Whether it was ever shown like this."""
         return row in self.shown or (self.reissued and _told(row) in {_told(other) for other in self.shown})
 
+    def hold(self, instrument: str, pieces: int) -> None:
+        self.positions[instrument] = pieces
+        if not pieces:
+            del self.positions[instrument]
+        self.portfolios.add(frozenset(self.positions.items()))
+
     def recent(self, status: str, days: int = 8) -> list[Row]:
         """Rows that every later read still covers, whichever read was the last: young against the newest one."""
         since = self.peak - timedelta(days=days)
@@ -100,6 +111,24 @@ def possible(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
         elif not book.ever(row._replace(status=said)):
             wrong.append(f"{row.id} of {account} was never shown as {_said(row)}")
     return wrong
+
+
+def whole(books: Mapping[str, Book], held: Mapping[str, Portfolio]) -> list[str]:
+    """What is wrong with positions at any moment: an account's are those of one moment, never of two."""
+    return [
+        f"{account} holds {sorted(portfolio)}, which it never did"
+        for account, portfolio in held.items()
+        if account not in books or portfolio not in books[account].portfolios
+    ]
+
+
+def final_portfolios(books: Mapping[str, Book], held: Mapping[str, Portfolio]) -> list[str]:
+    """What is wrong with positions when all is quiet."""
+    return [
+        f"{book.id} holds {sorted(held.get(book.id, frozenset()))}, at the broker it is {sorted(book.positions.items())}"
+        for book in books.values()
+        if book.open and held.get(book.id, frozenset()) != frozenset(book.positions.items())
+    ]
 
 
 def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:

@@ -195,7 +195,9 @@ class Banking(Project):
 
     @cached_property
     def schedules(self) -> list[Schedule]:
-        return [schedule for schedule in super().schedules if schedule.dataset in ("accounts", "transactions")]
+        return [
+            schedule for schedule in super().schedules if schedule.dataset in ("accounts", "transactions", "holdings")
+        ]
 
 
 class Quota:
@@ -262,7 +264,7 @@ class World:
         bank, aggregator = TellerSimulator(now=self.clock.true), PlaidSimulator(now=self.clock.true)
         vendors = {"teller.sim": bank, "plaid.sim": aggregator}
         self.desks: list[Desk] = [TellerDesk(bank), TellerDesk(bank), PlaidDesk(aggregator)]
-        self.bank = Bank(self.draw, self._today, self._audit.pending, self.say)
+        self.bank = Bank(self.draw, self._today, self._audit.of, self.say)
         self.network = SimNetwork(self.clock, random.Random(f"{seed}/network"), vendors, self.say)
         self.quota = Quota(self.clock, self.draw.choice((None, None, None, 12, 30)))
         self.network.on_request = self._asks
@@ -421,6 +423,9 @@ class World:
             trouble.status = draw.choice((429, 429, 500, 502, 503, 504))
             if trouble.status in (429, 503):
                 trouble.retry_after = draw.choice((None, "0", "1", "45", "600", "date+90", "soon"))
+        if kind == "refuse" and draw.random() < 0.2:  # one account alone
+            book = draw.choice(list(self.bank.books.values()))
+            trouble.status, trouble.on = draw.choice((404, 502)), f"/{book.vendor_id}/"
         if kind == "empty":
             trouble.on = draw.choice(("/transactions", "/accounts"))
             self.bank.links_certain = False
@@ -489,7 +494,7 @@ class World:
             if state == "active" and not gone:
                 continue
             anew = self.draw.random() < 0.6 and self._knows(link)
-            token = self.bank.renew(link.login, self._rows_of if anew else None)
+            token = self.bank.renew(link.login, anew=anew)
             link.tokens.append(token)
 
             def again(runtime: Runtime, link: Link = link, token: str = token) -> None:
@@ -497,9 +502,6 @@ class World:
                 runtime.queue.hasten(link.connection_id)
 
             await self._operator(again)
-
-    def _rows_of(self, account: str) -> dict[str, model.Row]:
-        return {held.row.id: held.row for held in self._audit.held() if held.account == account}
 
     def _knows(self, link: Link) -> bool:
         """Whether we have all accounts of the login: what we never saw we cannot know again."""
@@ -608,7 +610,7 @@ class World:
             self.accuse(f"{process.name} works without a lease: were it killed now, the job would be lost")
 
     def _committed(self) -> None:
-        for what in self._audit.committed():
+        for what in self._audit.committed(self.bank.books):
             self.accuse(what)
 
     def _look(self, *, after: str) -> None:
@@ -623,6 +625,8 @@ class World:
     def _reckon(self) -> None:
         """What must hold now that all is quiet."""
         serial = [] if self._skewed else self._audit.serial()
+        for what in model.final_portfolios(self.bank.books, self._audit.portfolios()):
+            self.accuse(what)
         for what in (*model.final(self.bank.books, self._audit.held()), *self._audit.versions(), *serial):
             self.accuse(what)
         self._accounts()
@@ -662,7 +666,7 @@ class World:
                 "SELECT dataset, MIN(due_at) FROM due WHERE connection_id = ? GROUP BY dataset", mine
             )
             due = {row[0]: row[1] for row in rows}
-            if set(due) != {"accounts", "transactions"}:
+            if set(due) != self.bank.desks[link.login].streams:
                 self.accuse(f"{mine} is planned for {sorted(due)} only")
             for dataset, at in due.items():
                 if not now - 1_000_000 < at < now + 21 * 3_600 * 1_000_000:
