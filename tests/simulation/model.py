@@ -80,8 +80,8 @@ class Book:
         for row in rows:
             new = self.show(row._replace(id=new_ids[row.id]))
             first = before.get(row.id, row.id)
-            equal = [other for other in rows if _told(other) == _told(row)]
-            if first in held and _told(held[first]) == _told(row) and len(equal) == 1:
+            alone = all(sum(_told(other) == _told(row) for other in side) == 1 for side in (rows, held.values()))
+            if alone and first in held and _told(held[first]) == _told(row):
                 self.first_ids[new.id] = first
 
     def ever(self, row: Row) -> bool:

@@ -329,7 +329,7 @@ class World:
         draw = self.draw
         for _ in range(draw.choice((0, 1, 2, 4))):
             self.bank.move()
-        if draw.random() < 0.5:
+        if draw.random() < 0.7:
             self._trouble()
         if draw.random() < 0.12:
             self._new_life()
@@ -366,7 +366,7 @@ class World:
         for desk in self.desks:
             desk.heard(self.clock.true())
         if any(process.frozen for process in self.processes):
-            self._late_until = self.clock.seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + 10.0)
 
     async def _calm_down(self) -> None:
         """No more trouble: the machines get the time that they need."""
@@ -420,9 +420,9 @@ class World:
             kind, times=draw.choice((1, 1, 1, 2, 3, 15)), on=draw.choice(("", "", "/transactions", "/balances"))
         )
         if kind == "refuse":
-            trouble.status = draw.choice((429, 429, 500, 502, 503, 504))
+            trouble.status = draw.choice((429, 429, 429, 429, 500, 502, 503, 504))
             if trouble.status in (429, 503):
-                trouble.retry_after = draw.choice((None, "0", "1", "45", "600", "date+90", "soon"))
+                trouble.retry_after = draw.choice((None, "0", "1", "45", "45", "600", "600", "date+90", "soon"))
         if kind == "refuse" and draw.random() < 0.2:  # one account alone
             book = draw.choice(list(self.bank.books.values()))
             trouble.status, trouble.on = draw.choice((404, 502)), f"/{book.vendor_id}/"
@@ -446,14 +446,14 @@ class World:
         if not self._quiet:
             self.say(f"everything stands still for {seconds:g} s")
             self.clock.hop(timedelta(seconds=seconds))
-            self._late_until = self.clock.seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + 10.0)
 
     def _freeze(self) -> None:
         """The process that asks right now stands still, the others go on: its lease runs out."""
         process, seconds = PROCESS.get(), self.draw.choice((1.0, 5.0, 20.0))
         if process is not None and process.name in self._workers:
             self.say(f"{process.name} stands still for {seconds:g} s")
-            self._late_until = self.clock.seconds + seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + seconds + 10.0)
             self.loop.call_later(0, self.loop.freeze, process, seconds, context=self._outside)
 
     def _by_hand(self) -> None:
