@@ -8,11 +8,13 @@ READY := $(VENV)/.ready
 PROFILE ?= smoke
 BENCH := .venv-bench
 BENCH_READY := $(BENCH)/.ready
+# the profile `postgres` is the same services with another address for the store; the queue lies beside it
+export ACCEPTANCE_STORE_URL = $(if $(filter postgres,$(PROFILE)),postgresql+psycopg://fin@postgres/fin,sqlite:////var/lib/fin-infra/fin.db)
 COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock mutants simulate clean compose \
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock soak mutants simulate clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -40,7 +42,7 @@ accept: ## the acceptance stack in containers (PROFILE=smoke)
 	@command -v docker >/dev/null || { echo "error: there is no docker here; make accept-native needs none"; exit 2; }
 	@trap 'exit 130' INT TERM; trap '$(MAKE) --no-print-directory down' EXIT; \
 	$(MAKE) --no-print-directory up wait && $(COMPOSE) run --rm tester || { $(COMPOSE) logs --no-color --tail 40; exit 1; }; \
-	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 \
+	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 -e access-sandbox-a0 \
 	|| { echo "error: the logs above hold a secret"; exit 1; }
 
 up:
@@ -103,6 +105,9 @@ lock: ## resolve the dependencies anew
 
 clean: ## remove what was made, not what was synced
 	@rm -rf $(VENV) $(BENCH) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+soak: $(READY) ## kill workers and PostgreSQL, fifty times each, and count what is left
+	@SOAK_KILLS=50 $(BIN)/python -m pytest -s tests/soak tests/integration/test_kill.py
 
 mutants: $(READY) ## break the code one line at a time and see that a test notices
 	@$(BIN)/python -m tests.mutants

@@ -64,6 +64,11 @@ class PlaidWorld(VendorWorld):
         """The bodies of all requests to a path so far, without credentials."""
         return [body for asked, body in self.plaid.bodies if asked == path]
 
+    def evidence(self) -> list[str]:
+        """Why rows are in quarantine."""
+        with self.store() as store, store.reading() as sql:
+            return list(sql.exec_driver_sql("SELECT reason FROM quarantine ORDER BY at").scalars())
+
     def findings(self) -> dict[str, str]:
         return {row["kind"]: row["detail"] for row in self.rows("findings") if row["state"] == "open"}
 

@@ -10,18 +10,42 @@ if TYPE_CHECKING:
 
 
 def explain(
-    subject: Annotated[list[str], typer.Argument(metavar="SUBJECT...", help="CONNECTION/DATASET, or a connection.")],
+    subject: Annotated[
+        list[str],
+        typer.Argument(metavar="SUBJECT...", help="CONNECTION/DATASET, a connection, or: transaction ID."),
+    ],
+    tenant: Annotated[str | None, typer.Option(help="Of a transaction: whose.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Say why a stream is as it is: its state, what was tried, what it waits for, what is wrong.
+    """Say why a stream is as it is, or why two rows of the vendor are one transaction of ours.
+
+    Of a stream: its state, what was tried, what it waits for, what is wrong. Of a transaction, as `transaction ID`: the
+    names it had, what it took the place of, each version, and on what evidence.
 
     Example: fin-infra explain con_0123456789abcdef/transactions
     """
     from fin_infra.errors import UsageError
 
-    if len(subject) != 1:
-        raise UsageError("say what: fin-infra explain CONNECTION/DATASET")
-    _stream(subject[0], as_json)
+    match subject:
+        case ["transaction", transaction_id]:
+            _transaction(transaction_id, tenant, as_json)
+        case [name] if name != "transaction":
+            _stream(name, as_json)
+        case _:
+            raise UsageError("say what: fin-infra explain CONNECTION/DATASET, or fin-infra explain transaction ID")
+
+
+def _transaction(transaction_id: str, tenant: str | None, as_json: bool) -> None:
+    from fin_infra.cli.output import put, put_json
+    from fin_infra.engine.explaining import explain_transaction
+    from fin_infra.settings import Settings
+    from fin_infra.store import open_store
+
+    for story in explain_transaction(transaction_id, open_store(Settings.load().store_url), tenant=tenant):
+        if as_json:
+            put_json(story.as_dict())
+        else:
+            put("\n  ".join(story.sentences()))
 
 
 def _stream(name: str, as_json: bool) -> None:

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from fin_infra.settings import Settings
+    from datetime import datetime, timedelta
 
 BROKEN_NUMBERS = ("balance_unexplained", "holdings_total")
 
@@ -25,6 +23,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
     from fin_infra.store.opening import utc_now
 
     settings, now = Settings.load(), utc_now()
+    objectives = settings.objectives
     store = open_store(settings.store_url)
     connections = {c.connection_id: c for c in Connections(store, open_vault(settings)).all()}
 
@@ -32,11 +31,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
         return read(dataset, store=store).collect().to_dicts()
 
     findings = [row for row in rows_of("findings") if row["state"] == "open"]
-    streams = [_aged(row, settings, now) for row in rows_of("streams") if row["connection_id"] in connections]
+    streams = [_aged(row, objectives, now) for row in rows_of("streams") if row["connection_id"] in connections]
     for row in streams:
         row["open_findings"] = sum(_stream(row) == _stream(finding) for finding in findings)
         row["connection_state"] = connections[row["connection_id"]].state
-    accounts = [_aged(row, settings, now) for row in rows_of("account_states")]
+    accounts = [_aged(row, objectives, now) for row in rows_of("account_states")]
     numbers = [row for row in findings if row["kind"] in BROKEN_NUMBERS]
     never = [c for c in connections.values() if not any(s["connection_id"] == c.connection_id for s in streams)]
     if as_json:
@@ -73,11 +72,11 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
         say("nothing is linked yet: fin-infra connections add PROVIDER --secret-stdin, or fin-infra demo")
 
 
-def _aged(row: dict[str, Any], settings: Settings, now: datetime) -> dict[str, Any]:
+def _aged(row: dict[str, Any], objectives: dict[str, timedelta], now: datetime) -> dict[str, Any]:
     """The row as it is now. `recorded_state`: what its last run said; `retry_at`: when it is asked again, if known."""
     from fin_infra.engine.freshness import freshness, waits_until
 
-    found = freshness(row, now, settings.objectives.get(row["dataset"]))
+    found = freshness(row, now, objectives.get(row["dataset"]))
     retry_at = waits_until(row.get("next_reason"))
     return {**row, "state": found.state, "recorded_state": row["state"], "why": found.why, "retry_at": retry_at}
 

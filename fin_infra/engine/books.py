@@ -22,7 +22,8 @@ Objectives = Mapping[str, timedelta]
 """How old data may be, by dataset."""
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
-    "unpriced", "differing_twins", "balance_unexplained", "holdings_total",
+    "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
+    "holdings_total",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 

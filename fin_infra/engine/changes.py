@@ -17,6 +17,7 @@ from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.delta import delta
+from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
 from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -183,7 +184,13 @@ def _window(
             judged_from=since and _later(since, run.source.margin),
         )  # fmt: skip
     note(run, name, done)
-    place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
+    after = place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
+    if schema is Transactions:
+        until_next = since_of(run.source, place, date.max).get(account.vendor_id, date.min)
+        settled = not built.rejects and not done.suspect
+        place["accounts"][account.vendor_id] = windowed(
+            spot, after, done.rows, since=since, until_next=until_next, settled=settled
+        )
     days = [str(day) for day in (done.rows["booked_on"].max(), spot.get("newest")) if day is not None]
     if days:
         run.newest[account.vendor_id] = max(days)

@@ -8,6 +8,7 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
+from fin_infra.engine.identities import moved, stepped
 from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
@@ -37,6 +38,7 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
+    anchors = {vendor_id: moved(spots.get(vendor_id, {}).get("anchor", {})) for vendor_id in run.accounts}
     for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
@@ -49,14 +51,18 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
             )  # fmt: skip
             spot["suspect"] = sorted(done.suspect)
         else:
-            done = reconcile_delta(_touched(feed.schema, account, mine, removed, run, store), mine, removed)
+            held = _touched(feed.schema, account, mine, removed, run, store)
+            done = reconcile_delta(held, mine, removed)
+        anchors[vendor_id] = stepped(anchors.get(vendor_id, {}), held, done.rows, done.removed)
         note(run, feed.schema.dataset_name(), done)
         parts.append(done.rows)
         gone += [(tenant, account, row_id) for row_id in done.removed]
         if (newest := done.rows["booked_on"].max()) is not None:
             run.newest[vendor_id] = str(newest)
-    place["accounts"] = {vendor_id: spot for vendor_id, spot in spots.items() if spot.get("suspect")}
-    place["unconfirmed"] = bool(place["accounts"])
+    suspect = {vendor_id: {"suspect": spot["suspect"]} for vendor_id, spot in spots.items() if spot.get("suspect")}
+    place["unconfirmed"] = bool(suspect)
+    whole = run.history is not False  # while older rows still come, they move no balance
+    place["accounts"] = {**suspect, **{k: {**suspect.get(k, {}), "anchor": anchors[k]} for k in anchors if whole}}
     return Change(feed.schema, pl.concat(parts), gone)
 
 

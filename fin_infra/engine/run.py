@@ -58,7 +58,16 @@ class Run:
     def begin_anew(self) -> None:
         """Forgets all that was read: it does not fit together."""
         self.stopped = None
-        for read in (self.pages, self.complete, self.unstaged, self.failed, self.doubts, self.evidence, self.answered):
+        for read in (
+            self.pages,
+            self.complete,
+            self.unstaged,
+            self.failed,
+            self.doubts,
+            self.evidence,
+            self.answered,
+            self.as_of,
+        ):
             read.clear()
 
     def learn(self, kind: str, names: Mapping[str, Found]) -> None:
@@ -121,7 +130,7 @@ class Run:
             return None
         everyone = self.failed and not self.complete
         errors = [self.stopped] if self.stopped else list(self.failed.values()) if everyone else []
-        refused = [e for e in errors if e is not None and e.code in ("auth_invalid", "reauth_required")]
+        refused = [e for e in errors if e is not None and _of_the_login(e)]
         return refused[0] if refused and len(refused) == len(errors) else None
 
     def report(self, outcome: Outcome, counts: Mapping[str, Counts], calls: int) -> SyncReport:
@@ -129,3 +138,8 @@ class Run:
             self.connection.connection_id, self.stream.dataset, self.run_id, self.recorded(outcome), counts, calls,
             outcome, outcome.code, outcome.message, {a: e.code for a, e in self.failed.items()}, len(self.doubts),
         )  # fmt: skip
+
+
+def _of_the_login(error: FinInfraError) -> bool:
+    """Whether the user's own credential is refused. Wrong keys of the application are nothing a relink would cure."""
+    return error.code in ("auth_invalid", "reauth_required") and not error.context.get("application")

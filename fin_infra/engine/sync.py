@@ -24,6 +24,7 @@ from fin_infra.engine import staging
 from fin_infra.engine.books import books
 from fin_infra.engine.changes import changes_of, since_of, wanted
 from fin_infra.engine.delta import begin_of
+from fin_infra.engine.identities import hold_against
 from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
@@ -259,6 +260,7 @@ class Engine:
         spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
         place = {**place, "accounts": spots}
         changes = run.changes = changes_of(run, ask, place, self._store)
+        hold_against(run, place, self._store)
         outcome = run.outcome()
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",

@@ -199,13 +199,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One row of a vendor's status/body → error code table. `word` is a prefix of the vendor's own code."""
+    """One row of a vendor's status/body → error code table. `word` is a prefix of the vendor's own code.
+
+    `application`: what is refused are the application's own keys: no user's login is stopped by it.
+    """
 
     status: int
     word: str
     code: str
     remedy: str
     vendor_wide: bool = False
+    application: bool = False
 
 
 @dataclass(frozen=True)

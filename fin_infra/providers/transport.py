@@ -178,7 +178,7 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
     if row is not None:
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
-            word=word,
+            word=word, application=row.application,
         )  # fmt: skip
     match reply.status:
         case 429:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from svc_infra.jobs import Job, WorkerRunner
 
@@ -22,6 +23,8 @@ Handler = Callable[[Job], Awaitable[Outcome]]
 QUEUE_PAUSE = 1.0
 MAX_DEFERRAL_DAYS = 7
 SHORTEST_LIMIT = 30.0
+STORE_PAUSE = 5.0
+"""Seconds until a job whose commit failed is tried again, at no attempt's cost: an outage makes no dead letters."""
 
 
 class SyncWorker(WorkerRunner):
@@ -118,6 +121,8 @@ class SyncWorker(WorkerRunner):
                 self._jobs.ack(job.id)
             case "later":
                 self._later(job, outcome)
+            case "retry" if outcome.code == "store_unavailable":  # our own database was away: nothing the job did
+                self._later(job, replace(outcome, after=STORE_PAUSE))
             case "retry":
                 self._jobs.fail(job.id, error=outcome.message, at_least=outcome.after or 0.0)
             case "stale_cursor":  # nobody is ill: the other run is done, so this one looks again at once

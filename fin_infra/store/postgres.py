@@ -57,6 +57,9 @@ class Reading(psycopg.ServerCursor[Any]):
 class Driver(psycopg.Connection[Any]):
     """The driver's connection with the calls that sqlite3's has, so that raw statements are the same on both."""
 
+    def __del__(self, *_: Any) -> None:
+        """As above: a connection whose read was broken off is closed without a word."""
+
     def execute(self, query: Any, params: Any = None, **more: Any) -> psycopg.Cursor[Any]:
         return super().execute(marked(query) if params is not None else query, params, **more)
 

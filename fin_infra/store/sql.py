@@ -561,7 +561,7 @@ def _cause(error: BaseException) -> tuple[str, str]:
         # the message about a value that does not fit shows it
         cause = f"{type(error).__name__} ({state})" if state[:2] in ("22", "23") else primary
         return cause, _REMEDIES.get(state, _REMEDIES.get(state[:2], "the work is kept and tried again"))
-    cause = " ".join(str(error).split("\n", 1)[0].split())
+    cause = " ".join(str(error).split("\n", 1)[0].rsplit("FATAL:", 1)[-1].split())
     return cause, _remedy(cause)
 
 
@@ -585,7 +585,9 @@ def _remedy(cause: str) -> str:
         return "another process holds it for long; the work is tried again"
     if "readonly" in cause or "unable to open" in cause:
         return "give this user the right to write the file and its folder"
-    if "connection" in cause or "server" in cause:
+    if "authentication" in cause or "role" in cause or 'database "' in cause:
+        return "correct its URL, or make what it names"
+    if "connection" in cause or "server" in cause or "database system" in cause:
         return "the server is away or restarts; the work is kept and tried again"
     return "the work is kept and tried again"
 

@@ -57,7 +57,7 @@ class Seed:
 
     @property
     def secret(self) -> str:
-        """Alpaca's secret key."""
+        """Alpaca's secret key, and that of the application at Plaid, whose client id is `client-a0`."""
         return f"secret-{self.slug}"
 
     @property
@@ -68,12 +68,13 @@ class Seed:
     @property
     def credentials(self) -> tuple[str, ...]:
         """All of them: what no answer, log or row may hold."""
-        return self.token, self.key_id, self.secret
+        return self.token, self.key_id, self.secret, self.item_token
 
 
 VENDORS = {
     "teller": "fin_infra.testing.seeds:teller",
     "alpaca": "fin_infra.testing.seeds:alpaca",
+    "plaid": "fin_infra.testing.seeds:plaid",
 }
 """Which simulators can stand alone: vendor → `module:function`, a function from a `Seed` to an ASGI app."""
 
@@ -110,10 +111,10 @@ def alpaca(seed: Seed) -> ASGIApp:
 
 
 def plaid(seed: Seed) -> ASGIApp:
-    """One Item: bank, card, loan and brokerage accounts, ids `acc_a0_checking` and so on."""
+    """One Item: bank, card, loan and brokerage accounts, ids `plaid_a0_checking` and so on."""
     from fin_infra.providers.plaid.simulator import PlaidSimulator, sandbox
 
-    simulator = PlaidSimulator(now=seed.now)
+    simulator = PlaidSimulator(now=seed.now, keys=(f"client-{seed.slug}", seed.secret))
     sandbox(simulator, seed.item_token, today=seed.now().date(), seed=seed.number, name=seed.slug)
     return simulator
 

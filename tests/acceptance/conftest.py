@@ -82,3 +82,10 @@ def alpaca() -> Iterator[Service]:
     found = service("alpaca")
     with found.http:
         yield found
+
+
+@pytest.fixture(scope="session")
+def plaid() -> Iterator[Service]:
+    found = service("plaid")
+    with found.http:
+        yield found

@@ -17,6 +17,7 @@ from fin_infra.testing.seeds import Seed
 LINKS: dict[str, tuple[str, Callable[[Seed], dict[str, str]]]] = {
     "teller": ("banking:teller", lambda seed: {"access_token": seed.token}),
     "alpaca": ("brokerage:alpaca", lambda seed: {"key_id": seed.key_id, "secret_key": seed.secret}),
+    "plaid": ("banking:plaid", lambda seed: {"access_token": seed.item_token}),
 }
 """What the app is told to link: vendor → provider and the fields of its secret."""
 

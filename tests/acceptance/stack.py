@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fin_infra.testing.seeds import Seed
+from tests.postgres import postgres_server
 
 ROOT = Path(__file__).parents[2]
 SEED = Seed("A0")
@@ -43,15 +44,25 @@ class Profile:
     what: str
     simulators: tuple[str, ...]
     variables: Mapping[str, str]
+    postgres: bool = False
+    """With a PostgreSQL beside them; `{postgres}` in the variables is its URL."""
 
 
 PROFILES = {
     "smoke": Profile(
-        "simulators, worker and app on SQLite files", ("teller", "alpaca"),
+        "simulators, worker and app on SQLite files", ("teller", "alpaca", "plaid"),
         {"FIN_INFRA_STORE_URL": "sqlite:///{folder}/fin.db", "FIN_INFRA_PLAN_SECONDS": "0.2"},
     ),
+    "postgres": Profile(
+        "the same with store and queue in a PostgreSQL", ("teller", "alpaca", "plaid"),
+        {
+            "FIN_INFRA_STORE_URL": "{postgres}", "FIN_INFRA_QUEUE_URL": "{postgres}",
+            "FIN_INFRA_VAULT_KEY_FILE": "{folder}/fin.key", "FIN_INFRA_PLAN_SECONDS": "0.2",
+        },
+        postgres=True,
+    ),
 }  # fmt: skip
-"""A server that a later profile adds (PostgreSQL, Redis) is started beside the simulators, from its wheel."""
+"""A server that a profile adds (PostgreSQL) is started before the services, from its wheel, and ends after them."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,11 @@ def stack_of(profile: Profile, folder: Path) -> Iterator[tuple[Stack, dict[str, 
     """The profile's services, up; and the variables that tell the tests where they are."""
     stack = Stack(folder)
     faults: list[str] = []
-    try:
-        yield stack, _bring_up(stack, profile)
-    finally:
-        faults = stack.stop()
+    with ExitStack() as servers:
+        try:
+            yield stack, _bring_up(stack, profile, servers)
+        finally:
+            faults = stack.stop()
     leaks = [
         f"the log of {service.name} holds a secret" for service in stack.running
         if any(secret in service.text() for secret in SEED.credentials)
@@ -146,13 +158,18 @@ def stack_of(profile: Profile, folder: Path) -> Iterator[tuple[Stack, dict[str, 
         raise StackError("\n".join([*faults, *leaks]))
 
 
-def _bring_up(stack: Stack, profile: Profile) -> dict[str, str]:
+def _bring_up(stack: Stack, profile: Profile, servers: ExitStack) -> dict[str, str]:
     known = {"ACCEPTANCE_SEED": SEED.name}
-    variables = {name: value.format(folder=stack.folder) for name, value in profile.variables.items()}
+    database = servers.enter_context(postgres_server()).empty() if profile.postgres else ""
+    variables = {
+        name: value.format(folder=stack.folder, postgres=database) for name, value in profile.variables.items()
+    }
+    if profile.postgres:
+        _migrate(stack, variables)
     for vendor in profile.simulators:
         url = _simulator(stack, vendor)
         known[f"ACCEPTANCE_{vendor.upper()}_URL"] = url
-        variables |= dict.fromkeys(ADDRESSES[vendor], url)
+        variables |= dict.fromkeys(ADDRESSES[vendor], url) | KEYS.get(vendor, {})
     worker = stack.start("worker", ["-c", CLI, "worker", "--slots", "4"], variables)
     stack.wait(worker, lambda: "working on" in worker.text())
     known["ACCEPTANCE_APP_URL"] = _app(stack, variables)
@@ -162,8 +179,23 @@ def _bring_up(stack: Stack, profile: Profile) -> dict[str, str]:
 ADDRESSES = {
     "teller": ("FIN_INFRA_TELLER_BASE_URL",),
     "alpaca": ("FIN_INFRA_ALPACA_BASE_URL", "FIN_INFRA_ALPACA_DATA_BASE_URL"),  # two hosts of the vendor, one port here
+    "plaid": ("FIN_INFRA_PLAID_BASE_URL",),
 }
 """The settings that take a vendor's address."""
+
+
+def _migrate(stack: Stack, variables: Mapping[str, str]) -> None:
+    """The tables, as an operator makes them before the first worker starts."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLI, "migrate"], cwd=ROOT, env={**clean(os.environ), **variables},
+        capture_output=True, text=True, timeout=START_SECONDS, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise StackError(f"fin-infra migrate ended with code {done.returncode}\n{done.stdout}{done.stderr}")
+
+
+KEYS = {"plaid": {"FIN_INFRA_PLAID_CLIENT_ID": f"client-{SEED.slug}", "FIN_INFRA_PLAID_SECRET": SEED.secret}}
+"""The application's own keys at a vendor."""
 
 
 def _simulator(stack: Stack, vendor: str) -> str:

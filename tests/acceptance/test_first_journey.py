@@ -74,7 +74,7 @@ class Linked:
 @pytest.fixture(scope="module")
 def linked(app: Service, broker: Vendor, seed: Seed) -> Linked:
     before = broker.says("/v2/account"), broker.says("/v2/positions")
-    ids = {vendor: link(app, vendor, seed) for vendor in LINKS}
+    ids = {vendor: link(app, vendor, seed) for vendor in DATASETS}
     for vendor, connection in ids.items():
         synced(app, connection, DATASETS[vendor])
     return Linked(ids["teller"], ids["alpaca"], *before)

@@ -19,3 +19,9 @@ def test_the_brokers_simulator_answers_as_both_hosts(alpaca: Service) -> None:
     assert alpaca.get("/__health") == {"vendor": "alpaca"}
     for path in ("/v2/account", "/v2/stocks/bars?symbols=SPY&timeframe=1Day"):
         assert alpaca.http.get(path).status_code in (401, 403), path  # nobody gets in without a pair of keys
+
+
+def test_plaids_simulator_answers_and_lets_nobody_in_without_keys(plaid: Service) -> None:
+    assert plaid.get("/__health") == {"vendor": "plaid"}
+    refused = plaid.http.post("/item/get", json={"access_token": "access-sandbox-other"})
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "INVALID_API_KEYS")

@@ -82,6 +82,12 @@ async def test_no_request_to_plaid_costs_by_the_call(world: PlaidWorld) -> None:
     }  # fmt: skip
 
 
+@guarded(
+    "plaid: investments are asked for of every Item",
+    "providers/plaid/client.py",
+    'if invested and item.item.has("investments"):',
+    'if item.item.has("investments"):',
+)
 async def test_an_item_of_bank_accounts_is_never_asked_for_investments(world: PlaidWorld) -> None:
     await world.link(bank(), card())
     reports = await world.work()
@@ -89,9 +95,24 @@ async def test_an_item_of_bank_accounts_is_never_asked_for_investments(world: Pl
     assert not [path for path, _ in world.plaid.bodies if path.startswith("/investments")]
 
 
+async def test_an_item_of_investments_alone_is_never_asked_for_transactions(world: PlaidWorld) -> None:
+    await world.link(investment())
+    broker(world.item)
+    reports = await world.work()
+    assert {report.outcome for report in reports} == {"ok"}
+    assert world.asked(SYNC) == []
+    assert len(world.rows("activities")) == 2
+
+
 # -- identity --------------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "plaid: which pending row it was is not read",
+    "providers/plaid/frames.py",
+    '"pending_transaction_id": _texts(rows, "pending_transaction_id"),',
+    '"pending_transaction_id": [None for _ in rows],',
+)
 @pytest.mark.parametrize("linked", [True, False])
 async def test_t03_a_purchase_that_posts_under_a_new_id_stays_one_row(world: PlaidWorld, linked: bool) -> None:
     await world.link()
@@ -106,6 +127,7 @@ async def test_t03_a_purchase_that_posts_under_a_new_id_stays_one_row(world: Pla
     assert posted["amount"] == (-18 if linked else -15)
 
 
+@guarded("plaid: what is taken back stays", "providers/plaid/frames.py", "    return page.removed\n", "    return ()\n")
 async def test_t13_a_removed_row_leaves_and_one_that_returns_is_back(world: PlaidWorld) -> None:
     await world.link()
     row = bought("t1")
@@ -120,13 +142,19 @@ async def test_t13_a_removed_row_leaves_and_one_that_returns_is_back(world: Plai
     assert world.ids() == ["t1", "t2"]
 
 
+@guarded(
+    "plaid: blank ids are one id",
+    "providers/plaid/frames.py",
+    'return (text(row, "account_id"), own) if own else None',
+    'return (text(row, "account_id"), own)',
+)
 async def test_t10_rows_with_a_blank_id_are_no_twins_of_each_other(world: PlaidWorld) -> None:
     await world.link()
-    world.item.add(bought("t1"), bought(" ", "1.00"))
+    world.item.add(bought("t1"), bought(" ", "1.00"), bought("  ", "2.00"))
     [report] = [r for r in await world.work() if r.dataset == "transactions"]
     assert report.outcome == "partial"
     assert world.ids() == ["t1"]
-    assert "row_invalid" in world.findings()
+    assert world.evidence() == ["transaction_id is missing"] * 2
 
 
 async def test_ids_that_differ_in_case_alone_are_two(world: PlaidWorld) -> None:
@@ -136,8 +164,15 @@ async def test_ids_that_differ_in_case_alone_are_two(world: PlaidWorld) -> None:
     assert world.ids() == ["tX", "tx"]
 
 
+@guarded(
+    "plaid: a link that is made anew is another account",
+    "providers/plaid/__init__.py",
+    "persistent=frames.persistent, ",
+    "",
+)
 async def test_t05_a_login_linked_anew_goes_on_under_the_ids_it_had(world: PlaidWorld) -> None:
-    connection = await world.link(bank(persistent_id="pers_1"), card(persistent_id="pers_2"))
+    """Two accounts that only their persistent ids tell apart."""
+    connection = await world.link(bank(persistent_id="pers_1"), bank("acc_2", persistent_id="pers_2"))
     world.item.add(bought("t1"), bought("t2", "5.00", account_id="acc_2"))
     await world.work()
     world.plaid.relink("access-sandbox-1", "access-sandbox-2")
@@ -145,11 +180,26 @@ async def test_t05_a_login_linked_anew_goes_on_under_the_ids_it_had(world: Plaid
         runtime.connections.relink(connection.connection_id, {"access_token": "access-sandbox-2"})
     new = world.item
     new.add(bought("t3", "7.00", account_id=new.accounts[0].id))
+    new.accounts.reverse()
     await world.next_day()
     await world.next_day()
     assert sorted(r["account_id"] for r in world.rows("accounts")) == ["acc_1", "acc_2"]
     rows = {r["transaction_id"]: r["account_id"] for r in world.rows("transactions")}
     assert rows == {"t1": "acc_1", "t2": "acc_2", "t3": "acc_1"}
+
+
+async def test_t08_a_block_of_days_under_new_ids_stays_the_rows_it_was(world: PlaidWorld) -> None:
+    await world.link()
+    world.item.add(*many(40))
+    await world.work()
+    before = world.ids()
+    first = min(row.date for row in world.item.transactions.values())
+    moved = world.item.rotate("acc_1", first, "2026-10-20")
+    assert len(moved) > 10
+    for _ in range(2):
+        await world.next_day()
+    assert len(world.ids()) == 40
+    assert world.ids() == before
 
 
 # -- cursors ---------------------------------------------------------------------------------------------------------
@@ -176,6 +226,12 @@ async def test_a_loop_of_several_pages_is_one_commit(world: PlaidWorld) -> None:
     "engine/sync.py",
     '    return error.code == "mutation_during_pagination" and run',
     "    return False and run",
+)
+@guarded(
+    "plaid: changed pages are an odd request",
+    "providers/plaid/refusals.py",
+    '"TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"',
+    '"NOTHING"',
 )
 async def test_t14_data_that_changes_between_pages_begins_the_loop_again(world: PlaidWorld) -> None:
     await world.link()
@@ -232,6 +288,12 @@ async def test_t14_a_stored_cursor_that_never_gets_through_ends_in_a_whole_pass(
     'return run.source.kind == "cursor" and not run.whole',
     "return False",
 )
+@guarded(
+    "plaid: another Item's cursor is an odd request",
+    "providers/plaid/refusals.py",
+    '"INVALID_FIELD:cursor"',
+    '"NOTHING:cursor"',
+)
 async def test_t15_a_cursor_of_another_item_is_dropped_and_everything_reconciled(world: PlaidWorld) -> None:
     await world.link()
     world.item.add(*many(10))
@@ -246,6 +308,18 @@ async def test_t15_a_cursor_of_another_item_is_dropped_and_everything_reconciled
 
 @guarded(
     "history still to come is not awaited", "engine/run.py", "        if self.history is False:", "        if False:"
+)
+@guarded(
+    "plaid: nothing yet is no transactions",
+    "providers/plaid/wire.py",
+    '    if status == "NOT_READY" or not cursor.strip():',
+    "    if False:",
+)
+@guarded(
+    "plaid: history is whole from the first page",
+    "providers/plaid/wire.py",
+    '"INITIAL_UPDATE_COMPLETE": False',
+    '"INITIAL_UPDATE_COMPLETE": True',
 )
 async def test_t17_history_that_comes_later_is_awaited_and_said(world: PlaidWorld) -> None:
     await world.link(phase="NOT_READY", later=[bought("old", "9.00", "2025-01-05")])
@@ -273,6 +347,12 @@ def covered(world: PlaidWorld) -> set[bool | None]:
 # -- what is broken --------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "plaid: an Item's error beside a 200 is not read",
+    "providers/plaid/wire.py",
+    "    if found is not None and found.error is not None:",
+    "    if False:",
+)
 async def test_t24_an_item_that_is_broken_is_no_success_though_its_answers_are_200(world: PlaidWorld) -> None:
     connection = await world.link()
     world.item.add(bought("t1"))
@@ -290,6 +370,12 @@ async def test_t24_an_item_that_is_broken_is_no_success_though_its_answers_are_2
     assert len(world.plaid.bodies) == before  # nobody asks until the owner has acted
 
 
+@guarded(
+    "plaid: an unknown error of an Item is the owner's",
+    "providers/plaid/refusals.py",
+    '            "contract_broken", f"{said}, which',
+    '            "permission_denied", f"{said}, which',
+)
 async def test_t24_an_item_error_that_nobody_knows_is_a_broken_contract(world: PlaidWorld) -> None:
     await world.link()
     world.item.error = "SOMETHING_NEW"
@@ -312,6 +398,12 @@ async def test_an_institution_that_is_down_is_tried_again_and_keeps_all_rows(wor
     "engine/books.py",
     '**base, "dataset": name, "state": "stale" if old else state,',
     '**base, "dataset": name, "state": state,',
+)
+@guarded(
+    "what Plaid says of its data's age is not looked at",
+    "providers/plaid/client.py",
+    'history=page.history, as_of=item.updated("transactions")',
+    "history=page.history",
 )
 async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is(world: PlaidWorld) -> None:
     """Plaid answers well, with nothing new, from what it fetched from the bank days ago."""
@@ -338,6 +430,12 @@ async def test_t18_a_green_run_on_old_data_is_stale_and_says_of_when_the_data_is
 # -- investments -----------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "plaid: a limited history takes the holdings along",
+    "providers/plaid/client.py",
+    '    found = replace(wire.holdings(reply.body), as_of=item.updated("investments"))\n    listed',
+    '    await http.post("/investments/transactions/get", {})\n    found = replace(wire.holdings(reply.body), as_of=item.updated("investments"))\n    listed',
+)
 async def test_t28_history_that_is_limited_loses_no_holdings(world: PlaidWorld) -> None:
     await world.link(bank(), investment())
     broker(world.item)
@@ -352,6 +450,7 @@ async def test_t28_history_that_is_limited_loses_no_holdings(world: PlaidWorld) 
     assert len(world.rows("activities")) == 2
 
 
+@guarded("plaid: history in small pages", "providers/plaid/client.py", "PAGE = 500", "PAGE = 100")
 async def test_t28_history_is_read_in_the_largest_pages(world: PlaidWorld) -> None:
     await world.link(investment())
     broker(world.item)
@@ -368,6 +467,12 @@ async def test_t28_history_is_read_in_the_largest_pages(world: PlaidWorld) -> No
     assert len(world.rows("activities")) == 1201
 
 
+@guarded(
+    "plaid: rows that move between pages are lost",
+    "providers/plaid/client.py",
+    "        if moved or len(set(ids)) != len(ids) or seen & set(ids) or behind > page.total:",
+    "        if False:",
+)
 async def test_rows_that_move_between_pages_of_history_are_read_again(world: PlaidWorld) -> None:
     await world.link(investment())
     broker(world.item)
@@ -401,6 +506,12 @@ async def test_investments_that_are_refused_remove_no_holding(world: PlaidWorld,
     assert world.stream("holdings")["last_success_at"] == read_at
 
 
+@guarded(
+    "plaid: cash is not read with the positions",
+    "providers/plaid/client.py",
+    '            yield Page("balances", reply, account, value=found, as_of=found.as_of)\n    yield',
+    "            pass\n    yield",
+)
 async def test_t47_positions_and_cash_are_the_accounts_value(world: PlaidWorld) -> None:
     await world.link(investment())
     broker(world.item)
@@ -420,3 +531,19 @@ async def test_no_token_or_key_is_shown_anywhere(world: PlaidWorld, caplog: pyte
     told = [str(world.rows(name)) for name in ("runs", "streams", "findings")]
     assert "INVALID_API_KEYS" in "".join(told)
     assert "hush" not in "".join([*told, caplog.text])
+
+
+@guarded(
+    "wrong keys of the application stop every login", "engine/run.py", ' and not error.context.get("application")', ""
+)
+async def test_wrong_keys_of_the_application_stop_no_login(world: PlaidWorld) -> None:
+    connection = await world.link()
+    world.item.add(bought("t1"))
+    world.plaid.keys = ("client", "rotated")
+    reports = await world.work()
+    assert {r.error_code for r in reports} == {"auth_invalid"}
+    async with world.runtime() as runtime:
+        assert runtime.connections.get(connection.connection_id).state == "active"
+    world.plaid.keys = ("client", "secret")
+    await world.next_day()
+    assert world.ids() == ["t1"]

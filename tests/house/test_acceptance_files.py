@@ -38,7 +38,7 @@ def test_both_stacks_have_the_same_services(services: dict[str, Any]) -> None:
     assert always == {*PROFILES["smoke"].simulators, "worker", "app"}
     assert set(VENDORS) == set(PROFILES["smoke"].simulators) == set(ADDRESSES) == set(seed.LINKS)
     assert {name: service["profiles"] for name, service in services.items() if "profiles" in service} == {
-        "tester": ["tester"], "postgres": ["postgres"], "redis": ["redis"]
+        "tester": ["tester"], "migrate": ["postgres"], "postgres": ["postgres"], "redis": ["redis"]
     }  # fmt: skip
 
 
@@ -61,7 +61,31 @@ def test_worker_and_app_share_store_and_vault_and_nothing_else_has_them(services
     assert services["worker"]["volumes"] == services["app"]["volumes"]
     app, worker = services["app"]["environment"], services["worker"]["environment"]
     assert app.items() <= worker.items()  # so both find the key file beside the store
-    assert app == {"FIN_INFRA_STORE_URL": "sqlite:////var/lib/fin-infra/fin.db"}
+    assert (
+        app
+        == services["migrate"].get("environment")
+        == {
+            "FIN_INFRA_STORE_URL": "${ACCEPTANCE_STORE_URL:-sqlite:////var/lib/fin-infra/fin.db}",
+            "FIN_INFRA_VAULT_KEY_FILE": "/var/lib/fin-infra/fin.key",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("profile", "url"),
+    [("smoke", "sqlite:////var/lib/fin-infra/fin.db"), ("postgres", "postgresql+psycopg://fin@postgres/fin")],
+)
+def test_the_profile_says_where_the_store_is(root: Path, services: dict[str, Any], profile: str, url: str) -> None:
+    told = run(
+        "make", "--no-print-directory", f"PROFILE={profile}", "--eval", "told:; @echo $$ACCEPTANCE_STORE_URL", "told",
+        cwd=root,
+    )  # fmt: skip
+    assert told.stdout == f"{url}\n"
+    server = services["postgres"]["environment"]
+    assert (server["POSTGRES_USER"], server["POSTGRES_DB"]) == ("fin", "fin")
+    assert services["worker"]["depends_on"]["migrate"] == {
+        "condition": "service_completed_successfully", "required": False,
+    }  # fmt: skip
 
 
 def test_no_container_but_the_app_can_be_reached_and_none_that_syncs_gets_out(compose: dict[str, Any]) -> None:
@@ -76,7 +100,7 @@ def test_every_service_is_pinned_and_every_one_that_stays_says_how_it_is(service
     for name, service in services.items():
         _, _, tag = service["image"].partition(":")
         assert tag not in ("", "latest"), name
-        assert name == "tester" or "test" in service["healthcheck"], name
+        assert name in ("tester", "migrate") or "test" in service["healthcheck"], name
 
 
 def test_every_action_is_pinned(root: Path) -> None:

@@ -41,9 +41,16 @@ def test_the_smallest_profile_passes(root: Path) -> None:
     assert "skipped" not in output
 
 
+def test_the_same_journey_passes_on_postgresql(root: Path) -> None:
+    code, output = run(root, "-m", "tests.acceptance.stack", "postgres")
+    assert code == 0, output
+    assert " passed in " in output
+    assert "skipped" not in output
+
+
 def test_an_unknown_profile_is_misuse(root: Path) -> None:
     code, output = run(root, "-m", "tests.acceptance.stack", "smok")
-    assert (code, output) == (2, "error: there is no profile 'smok'; there are: smoke\n")
+    assert (code, output) == (2, "error: there is no profile 'smok'; there are: postgres, smoke\n")
 
 
 def test_a_failing_test_fails_the_run_and_shows_the_logs(root: Path, tmp_path: Path) -> None:

@@ -52,9 +52,12 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
 async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """What changed since `ask.cursor`, in pages of the whole Item; all there is when it is blank.
 
-    Data that changes between two pages ends the loop with Plaid's own refusal: who asked begins it again.
+    Data that changes between two pages ends the loop with Plaid's own refusal: who asked begins it again. An Item of
+    investment accounts alone is not asked: that would add a product to it, which is billed.
     """
     item = wire.item((await http.post("/item/get", {})).body)
+    if ask.accounts and all(account.kind == "investment" for account in ask.accounts):
+        return
     cursor = ask.resume.get("") or ask.cursor
     for _ in range(MOST_PAGES):
         body: dict[str, object] = {"cursor": cursor, "count": PAGE}

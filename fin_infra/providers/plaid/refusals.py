@@ -48,7 +48,7 @@ CODES = {
 """Our code → its remedy and the error_codes of Plaid that mean it, as documented under https://plaid.com/docs/errors."""
 
 REFUSALS = (
-    Refusal(400, "INVALID_API_KEYS", "auth_invalid", OUR_KEYS),
+    Refusal(400, "INVALID_API_KEYS", "auth_invalid", OUR_KEYS, application=True),
     *(Refusal(400, word, code, remedy) for code, (remedy, *words) in CODES.items() for word in words),
     Refusal(429, "", "rate_limited", "it is asked again after the wait"),
     Refusal(500, "", "vendor_unavailable", "it is tried again", vendor_wide=True),

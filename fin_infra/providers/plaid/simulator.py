@@ -252,8 +252,7 @@ class PlaidSimulator(Simulator):
         self.between_pages: Callable[[SimItem], None] = lambda item: None
         self.removed_items: list[str] = []
         self._asked: dict[tuple[str, str], list[datetime]] = {}
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.kid = hashlib.sha256(str(self._key.public_key().public_numbers().x).encode()).hexdigest()[:36]
+        self._made_key: ec.EllipticCurvePrivateKey | None = None
         paths: dict[str, Callable[[SimItem, dict[str, Any]], Response]] = {
             "/accounts/get": self._accounts, "/accounts/balance/get": self._accounts, "/item/get": self._item,
             "/item/remove": self._remove, "/item/webhook/update": self._update_webhook,
@@ -278,7 +277,7 @@ class PlaidSimulator(Simulator):
     def link(self, token: str, *accounts: SimAccount, item_id: str | None = None, **more: Any) -> SimItem:
         """A user's login: these accounts answer to this access token."""
         own = item_id or "item" + hashlib.sha256(token.encode()).hexdigest()[:20]
-        self.items[token] = SimItem(token, own, list(accounts), **{"updated_at": self._now(), **more})
+        self.items[token] = SimItem(token, own, list(accounts), **more)
         return self.items[token]
 
     def relink(self, token: str, new_token: str) -> SimItem:
@@ -299,6 +298,18 @@ class PlaidSimulator(Simulator):
             item.add(replace(row, id=f"{row.id}_{mark}", account_id=f"{row.account_id}_{mark}",
                              pending_transaction_id=before and f"{before}_{mark}"))  # fmt: skip
         return item
+
+    @property
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        """What webhooks are signed with, of this simulator alone."""
+        if self._made_key is None:
+            self._made_key = ec.generate_private_key(ec.SECP256R1())
+        return self._made_key
+
+    @property
+    def kid(self) -> str:
+        """The key's name."""
+        return _uuid(str(self._key.public_key().public_numbers().x))
 
     def signed_webhook(
         self, body: Mapping[str, Any] | bytes, *, issued_at: datetime | None = None, kid: str | None = None
@@ -385,7 +396,7 @@ class PlaidSimulator(Simulator):
         return _json({"request_id": _request_id()})
 
     def _item(self, item: SimItem, body: dict[str, Any]) -> Response:
-        at = _stamp(item.updated_at) if item.phase != "NOT_READY" else None
+        at = _stamp(item.updated_at or self._now()) if item.phase != "NOT_READY" else None
         updates = {"last_successful_update": at, "last_failed_update": None}
         status = {"transactions": updates, "investments": updates, "last_webhook": None}
         return _json({"item": self._item_json(item), "status": status, "request_id": _request_id()})
@@ -563,11 +574,13 @@ def sandbox(
     """
     draw = random.Random(seed)
     own = name or token
-    checking = SimAccount(f"acc_{own}_checking", name="Everyday Checking", mask="7346", available="2380.15")
-    savings = SimAccount(f"acc_{own}_savings", subtype="savings", name="Rainy Day", mask="3528", current="12000.00")
-    card = SimAccount(f"acc_{own}_card", "credit", "credit card", "Platinum Card", "7857", "310.40", "4689.60", "5000")
-    loan = SimAccount(f"acc_{own}_loan", "loan", "student", "Student Loan", "9572", "15000.00")
-    broker = SimAccount(f"acc_{own}_broker", "investment", "brokerage", "Brokerage", "1122")
+    checking = SimAccount(f"plaid_{own}_checking", name="Everyday Checking", mask="2046", available="2380.15")
+    savings = SimAccount(f"plaid_{own}_savings", subtype="savings", name="Rainy Day", mask="8815", current="12000.00")
+    card = SimAccount(
+        f"plaid_{own}_card", "credit", "credit card", "Platinum Card", "4410", "310.40", "4689.60", "5000"
+    )
+    loan = SimAccount(f"plaid_{own}_loan", "loan", "student", "Student Loan", "9572", "15000.00")
+    broker = SimAccount(f"plaid_{own}_broker", "investment", "brokerage", "Brokerage", "1122")
     item = simulator.link(token, checking, savings, card, loan, broker, item_id=f"item_{own}")
     rows: list[SimTransaction] = []
     for back in range(days, 0, -1):
@@ -588,7 +601,7 @@ def sandbox(
 def _bought(
     own: str, number: int, account: SimAccount, day: str, amount: str, merchant: str, category: str
 ) -> SimTransaction:  # fmt: skip
-    return SimTransaction(f"txn_{own}_{number:04d}", account.id, amount, day, merchant.upper(), authorized_date=day,
+    return SimTransaction(f"plaid_{own}_t{number:04d}", account.id, amount, day, merchant.upper(), authorized_date=day,
                           merchant_name=merchant, category=category)  # fmt: skip
 
 

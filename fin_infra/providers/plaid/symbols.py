@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fin_infra.instruments import option_of
@@ -94,11 +93,8 @@ def _option(security: Security, ticker: str) -> str | None:
         return None
     right = {"call": "C", "put": "P"}.get(text(contract, "contract_type") or "")
     day, root = text(contract, "expiration_date") or "", text(contract, "underlying_security_ticker") or ""
-    try:
-        thousandths = int(Decimal(text(contract, "strike_price") or "") * 1000)
-        exact = Decimal(thousandths) == Decimal(text(contract, "strike_price") or "") * 1000
-    except (InvalidOperation, ValueError, OverflowError):
+    strike = re.fullmatch(r"0*([0-9]{1,5})(?:\.([0-9]{1,3})0*)?", text(contract, "strike_price") or "")
+    if right is None or strike is None or not re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", day):
         return None
-    if right is None or not exact or not re.fullmatch(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", day):
-        return None
+    thousandths = int(strike[1]) * 1000 + int((strike[2] or "").ljust(3, "0"))
     return option_of(f"{root}{day[2:4]}{day[5:7]}{day[8:10]}{right}{thousandths:08d}")
