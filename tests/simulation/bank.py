@@ -60,6 +60,7 @@ class Bank:
             self.desks[login].renew(old, token, None)
             for book in self.of(login):
                 book.read_anew = True
+                book.remember_edge()
             return token
         ids = {book.vendor_id: f"acc_{self._next()}" for book in self.of(login)}
         rows = {row_id: f"txn_{self._next()}" for book in self.of(login) for row_id in book.rows}

@@ -48,7 +48,8 @@ class Book:
     shown: set[Row] = field(default_factory=set)
     pended: set[str] = field(default_factory=set)  # ids that were ever shown as pending
     unsure: set[str] = field(default_factory=set)  # posted rows that fit more than one pending row
-    read_anew: bool = False  # as a whole, after a re-link: then what is older than all that is shown may have aged out
+    read_anew: bool = False  # as a whole, after a re-link
+    edge: date = date.min  # where such a read may have begun: what is older aged out, or was taken back, who knows
     links: dict[str, str] = field(default_factory=dict)  # posted → the pending row that it must be known to supersede
     positions: dict[str, int] = field(default_factory=dict)  # of a brokerage account: pieces by instrument
     portfolios: set[Portfolio] = field(default_factory=lambda: {frozenset()})  # every one that it ever was, whole
@@ -63,13 +64,19 @@ class Book:
         self.peak = max(self.peak, row.day)
         if row.status == "pending":
             self.pended.add(row.id)
+        self.remember_edge()
         return row
 
     def hide(self, row_id: str) -> Row:
         row = self.rows.pop(row_id)
         self.links.pop(row_id, None)
         self.first_ids.pop(row_id, None)
+        self.remember_edge()
         return row
+
+    def remember_edge(self) -> None:
+        if self.read_anew:
+            self.edge = max(self.edge, min((row.day for row in self.rows.values()), default=self.edge))
 
     def reissue(self, vendor_id: str, new_ids: Mapping[str, str], held: Mapping[str, Row]) -> None:
         """All ids are new. `held`: our rows of the account by their ids."""
@@ -153,8 +160,7 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
             if found.row._replace(status=row.status) != row or found.row.status not in states:
                 wrong.append(f"{row.id} of {account} is {_said(found.row)}; the vendor shows {_said(row)}")
         for row_id, found in ours.items():
-            aged = book.read_anew and all(found.row.day < row.day for row in book.rows.values())
-            if row_id in book.rows or aged:
+            if row_id in book.rows or found.row.day < book.edge:
                 continue
             if found.row.status != "expired" or row_id not in book.pended:
                 wrong.append(f"{row_id} of {account} is still there as {_said(found.row)}")
@@ -173,9 +179,10 @@ def _by_content(book: Book, ours: Mapping[str, Held]) -> list[str]:
     kept = Counter(_told(row._replace(status="posted" if row.status == "review" else row.status)) for row in live)
     shown = Counter(map(_told, book.rows.values()))
     wrong += [f"missing in {book.id} after a re-link: {told}" for told in shown - kept]
-    oldest = min((row.day for row in book.rows.values()), default=date.min)
     wrong += [
-        f"double or gone, and still in {book.id} after a re-link: {told}" for told in kept - shown if told[1] >= oldest
+        f"double or gone, and still in {book.id} after a re-link: {told}"
+        for told in kept - shown
+        if told[1] >= book.edge
     ]
     for new, first in book.first_ids.items():
         if first not in ours:

@@ -62,6 +62,8 @@ STARTS = (
 VAULT_KEY = base64.urlsafe_b64encode(b"a key that guards nothing at all").decode()
 PLAID_KEYS = {"FIN_INFRA_PLAID_CLIENT_ID": "client", "FIN_INFRA_PLAID_SECRET": "secret"}
 PATIENCE = 1_500.0
+TROUBLES = ("refuse", "refuse", "refuse", "refuse", "dropped", "dropped", "truncated", "garbage", "empty", "shuffled",
+            "unreachable", "timeout")  # fmt: skip
 HOPS = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=7), timedelta(hours=7), timedelta(hours=13),
         timedelta(days=2), timedelta(days=6))  # fmt: skip
 
@@ -402,20 +404,7 @@ class World:
 
     def _trouble(self) -> None:
         draw = self.draw
-        kind = draw.choice(
-            (
-                "refuse",
-                "refuse",
-                "refuse",
-                "dropped",
-                "dropped",
-                "truncated",
-                "garbage",
-                "empty",
-                "unreachable",
-                "timeout",
-            )
-        )
+        kind = draw.choice(TROUBLES)
         trouble = Trouble(
             kind, times=draw.choice((1, 1, 1, 2, 3, 15)), on=draw.choice(("", "", "/transactions", "/balances"))
         )
