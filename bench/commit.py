@@ -1,6 +1,6 @@
-"""The commit group: one sync's commit, 50 rows written and 2 removed, in a store of 0.1 and of 5 million rows.
+"""The commit group: one sync's commit, 50 rows written and 2 removed, in stores of 0.1, 1 and 5 million rows.
 
-`python -m bench.commit PATH FIRST STEP ACCOUNTS SEED` is one measured process; it syncs the accounts FIRST, FIRST +
+`python -m bench.commit URL FIRST STEP ACCOUNTS SEED` is one measured process; it syncs the accounts FIRST, FIRST +
 STEP and so on: of two that commit to one stream at once the store would refuse one.
 """
 
@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,35 +26,52 @@ from bench.fill import ROWS_PER_ACCOUNT, fill
 from fin_infra.datasets.operations import Runs, Streams
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.store import Applied, Batch, Change, Cursor, Records, Store, Stream, open_store
+from tests.postgres import postgres_server
 
-SMALL, LARGE = 200, 10_000  # accounts: 0.1 and 5 million rows
+SIZES = {"0.1m": 200, "1m": 2_000, "5m": 10_000}  # accounts, by the rows they hold
 COMMITS = 600
 ROUNDS = 3
+POSTGRES = "shared_buffers = 512MB\nmax_wal_size = 4GB\nmax_connections = 50\nlog_min_messages = fatal\n"
+"""A server as it is delivered, every commit on disk, with memory and log of a size that fits the rows."""
 WARM = 20  # seeds of the commits that only warm up
 WRITTEN, REMOVED = 50, 2  # half of the written rows are new, half replace a row that is held
 
 
 def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        small, large = Path(folder) / "small.db", Path(folder) / "large.db"
-        fill(small, SMALL)
-        fill(large, LARGE)
-        growths, rates, together = [], [], []
-        for turn in range(ROUNDS):
-            few, many = _said(_start(small, (0, 1, SMALL), turn)), _said(_start(large, (0, 1, LARGE), turn))
-            growths.append(many["p50"] / few["p50"])
-            rates.append(many["per_s"])
-            four = [_start(large, (first, 4, LARGE), ROUNDS + turn) for first in range(4)]
-            together.append(sum(_said(process)["per_s"] for process in four))
+        figures = _measured("commit", {name: f"sqlite:///{folder}/{name}.db" for name in SIZES})
+    with postgres_server(POSTGRES) as server:
+        return figures + _measured("commit_pg", {name: server.migrated() for name in SIZES})
+
+
+def _measured(name: str, urls: Mapping[str, str]) -> list[Figure]:
+    """One kind of store: the sizes take turns, so that a slow minute of the machine hits them all."""
+    for size, url in urls.items():
+        fill(url, SIZES[size])
+    middles: dict[str, list[float]] = {size: [] for size in SIZES}
+    rates, together = [], []
+    for turn in range(ROUNDS):
+        for size, url in urls.items():
+            said = _said(_start(url, (0, 1, SIZES[size]), turn))
+            middles[size].append(said["p50"])
+        rates.append(said["per_s"])
+        four = [_start(urls["5m"], (first, 4, SIZES["5m"]), ROUNDS + turn) for first in range(4)]
+        together.append(sum(_said(process)["per_s"] for process in four))
+    small = middles["0.1m"]
+
+    def growth(size: str) -> float:
+        return median(many / few for many, few in zip(middles[size], small, strict=True))
+
     return [
-        Figure("commit.p50_growth", median(growths)),
-        Figure("commit.per_s", median(rates)),
-        Figure("commit.per_s_4proc", median(together)),
+        Figure(f"{name}.p50_growth", growth("5m")),
+        Figure(f"{name}.p50_growth_1m", growth("1m")),
+        Figure(f"{name}.per_s", median(rates)),
+        Figure(f"{name}.per_s_4proc", median(together)),
     ]
 
 
-def _start(path: Path, accounts: tuple[int, int, int], seed: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bench.commit", str(path), *map(str, accounts), str(seed)]
+def _start(url: str, accounts: tuple[int, int, int], seed: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench.commit", url, *map(str, accounts), str(seed)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
@@ -123,9 +140,9 @@ def apply(store: Store, change: Change, stream: Stream, run_id: str, cursor: Cur
 
 
 def main() -> None:
-    path, first, step, end, seed = sys.argv[1:]
+    url, first, step, end, seed = sys.argv[1:]
     accounts = range(int(first), int(end), int(step))
-    store = open_store(f"sqlite:///{path}", now=lambda: data.START)
+    store = open_store(url, now=lambda: data.START)
     commits(store, accounts, int(seed) + WARM)  # warm: the file's cache, the statements
     seconds, together = commits(store, accounts, int(seed))
     store.close()

@@ -8,14 +8,50 @@ from pathlib import Path
 from bench import data
 from fin_infra.store import open_store
 from fin_infra.store.codec import micros
+from fin_infra.store.opening import is_postgres
 
 ROWS_PER_ACCOUNT = 500
 
 
-def fill(path: Path, accounts: int) -> None:
+def fill(url: str, accounts: int) -> None:
     """A store with `accounts` connections of one account each and 500 transactions per account, in key order."""
-    open_store(f"sqlite:///{path}").close()
     now = micros(data.START)
+    if is_postgres(url):
+        _fill_postgres(url, accounts, now)
+    else:
+        _fill_sqlite(url, accounts, now)
+
+
+def _fill_postgres(url: str, accounts: int, now: int) -> None:
+    import psycopg
+
+    number, turn = "lpad(n::text, 6, '0')", "lpad((m * 2)::text, 6, '0')"
+    row = {
+        "tenant_id": f"'t' || {number}", "account_id": f"'acc' || {number}",
+        "transaction_id": f"'txn_' || {number} || {turn}", "status": "'posted'",
+        "amount": "-(1 + m % 250) - (m % 100) / 100.0", "currency": "'USD'",
+        "booked_on": "to_char(date '2026-11-24' - m, 'YYYY-MM-DD')", "description": "'Corner Grocery #' || m",
+        "merchant": "'Corner Grocery'", "category": "'groceries'", "type": "'card_payment'", "provider": "'teller'",
+        "connection_id": f"'con_' || {number}", "fetched_at": str(now), "run_id": "'run_0'", "known_from": str(now),
+    }  # fmt: skip
+    with psycopg.connect(url.replace("+psycopg", ""), options="-c search_path=fin_infra") as sql:
+        many = f"generate_series(0, {accounts - 1}) AS n"
+        sql.execute(
+            f"INSERT INTO connections SELECT 'con_' || {number}, 't' || {number}, 'teller', 'active', NULL, 1, "
+            f"{now}, {now} FROM {many}"
+        )
+        sql.execute(f"INSERT INTO cursors SELECT 'con_' || {number}, 'transactions', 1, 1, '{{}}', 'run_0' FROM {many}")
+        sql.execute(
+            f"INSERT INTO transactions ({', '.join(row)}) SELECT {', '.join(row.values())} "
+            f"FROM {many}, generate_series(0, {ROWS_PER_ACCOUNT - 1}) AS m"
+        )
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as sql:
+        sql.execute("VACUUM ANALYZE")
+
+
+def _fill_sqlite(url: str, accounts: int, now: int) -> None:
+    open_store(url).close()
+    path = Path(url.removeprefix("sqlite:///"))
     sql = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-262144"):
         sql.execute(f"PRAGMA {pragma}")

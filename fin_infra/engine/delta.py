@@ -8,7 +8,7 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
-from fin_infra.engine.identities import stepped
+from fin_infra.engine.identities import moved, stepped
 from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
@@ -38,7 +38,7 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
-    anchors = {vendor_id: spots.get(vendor_id, {}).get("anchor", {"total": "0"}) for vendor_id in run.accounts}
+    anchors = {vendor_id: moved(spots.get(vendor_id, {}).get("anchor", {})) for vendor_id in run.accounts}
     for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)

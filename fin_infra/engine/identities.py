@@ -133,9 +133,9 @@ def _first_gap(days: Mapping[date, Sequence[Booked]]) -> Gap | None:
     ended: frozenset[Decimal] | None = None  # where the day before may have ended; None: anywhere
     last = date.min  # the last day that was walked
     for day, rows in days.items():
-        moved = total(row.amount for row in rows)
+        sum_of_day = total(row.amount for row in rows)
         if any(row.running is None for row in rows):
-            ended = None if ended is None else frozenset(EXACT.add(at, moved) for at in ended)
+            ended = None if ended is None else frozenset(EXACT.add(at, sum_of_day) for at in ended)
             continue
         begins = _walk(rows)
         if begins is None:
@@ -145,7 +145,7 @@ def _first_gap(days: Mapping[date, Sequence[Booked]]) -> Gap | None:
             assert ended is not None
             off = min((EXACT.subtract(b, e) for b in begins for e in ended), key=lambda d: (abs(d), d))
             return Gap(day, last, off)
-        last, ended = day, frozenset(EXACT.add(at, moved) for at in fits)
+        last, ended = day, frozenset(EXACT.add(at, sum_of_day) for at in fits)
     return None
 
 
@@ -216,12 +216,12 @@ def summed(anchor: Place, rows: pl.DataFrame, until_next: date) -> Place:
     posted = [(row.day, row.amount) for row in _booked(rows)]
     if any(day is None for day, _ in posted):
         return {}
-    moved = ZERO
+    by = ZERO
     if anchor:
         seen = total(amount for day, amount in posted if day and day >= first)
-        moved = EXACT.subtract(seen, Decimal(anchor["sum"]))
+        by = EXACT.subtract(seen, Decimal(anchor["sum"]))
     held = plain(total(amount for day, amount in posted if day and day >= until_next))
-    return {**_added(anchor, moved), "from": until_next.isoformat(), "sum": held}
+    return {**moved(anchor, by), "from": until_next.isoformat(), "sum": held}
 
 
 def stepped(anchor: Place, before: pl.DataFrame, rows: pl.DataFrame, removed: Iterable[str]) -> Place:
@@ -229,13 +229,13 @@ def stepped(anchor: Place, before: pl.DataFrame, rows: pl.DataFrame, removed: It
     gone = {*rows["transaction_id"], *removed}
     old = before.filter(pl.col("transaction_id").is_in(list(gone)) & pl.col("status").is_in(BOOKED))["amount"]
     new = rows.filter(pl.col("status").is_in(BOOKED))["amount"]
-    return _added(anchor, EXACT.subtract(total(new.to_list()), total(old.to_list())))
+    return moved(anchor, EXACT.subtract(total(new.to_list()), total(old.to_list())))
 
 
-def _added(anchor: Place, moved: Decimal) -> Place:
-    """`total` is what the rows sum to since the anchor was cast, `before` what they did at the commit before."""
+def moved(anchor: Place, by: Decimal = ZERO) -> Place:
+    """The anchor after a commit: `total` is what the rows moved by since it was cast, `before` what it was."""
     before = anchor.get("total", "0")
-    return {**anchor, "before": before, "total": plain(EXACT.add(Decimal(before), moved))}
+    return {**anchor, "before": before, "total": plain(EXACT.add(Decimal(before), by))}
 
 
 def weighed(anchor: Place, reading: Reading) -> Place:

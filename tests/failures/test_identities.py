@@ -46,8 +46,13 @@ class Ledger:
 
 
 async def days(world: World, count: int = 1) -> None:
+    """The balances are read, then the rows: which comes first is chance otherwise."""
     for _ in range(count):
-        await world.next_day()
+        world.clock.advance(timedelta(days=1))
+        async with world.runtime() as runtime:
+            [connection] = runtime.connections.all()
+            for dataset in ("accounts", "transactions"):
+                await runtime.engine.sync(dataset, connection.connection_id)
 
 
 # -- two balances and the rows between -------------------------------------------------------------------------------------
