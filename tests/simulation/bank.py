@@ -68,6 +68,7 @@ class Bank:
         for book in self.of(login):
             book.read_anew = True
             book.reissue(ids[book.vendor_id], rows, self._rows_of(book.id))
+            self._forget(book)
             book.unsure = {rows.get(row_id, row_id) for row_id in book.unsure}
             self._say(f"bank: {book.id} is now {book.vendor_id}, and all of its rows have new ids")
         return token
@@ -213,6 +214,7 @@ class Bank:
         for row in some:
             self._at(book).show(self._token_of(book), book, row._replace(id=new_ids[row.id]), None)
         book.reissue(book.vendor_id, {row_id: new_ids.get(row_id, row_id) for row_id in book.rows}, held)
+        self._forget(book)
         self._say(f"bank: {book.id} has new ids for {', '.join(new_ids)}")
 
     def remove(self, book: Book) -> None:
@@ -237,6 +239,11 @@ class Bank:
     def _hide(self, book: Book, row_id: str) -> Row:
         self._at(book).hide(self._token_of(book), book, row_id)
         return book.hide(row_id)
+
+    def _forget(self, book: Book) -> None:
+        """Two empty answers in a row take rows away, as they must: what comes back then is not known again."""
+        if not self.links_certain:
+            book.first_ids.clear()
 
     def _balance(self, book: Book) -> None:
         book.balance = Decimal(self._draw.randint(-100_000, 900_000)).scaleb(-2)

@@ -420,6 +420,7 @@ class World:
             self.bank.links_certain = False
             for book in self.bank.books.values():
                 book.links.clear()
+                book.first_ids.clear()
         self.say(f"trouble ahead: {trouble}")
         self.network.troubles.append(trouble)
 
