@@ -115,3 +115,4 @@ mutants: $(READY) ## break the code one line at a time and see that a test notic
 SEEDS ?= 1000
 simulate: $(READY) ## live through SEEDS=1000 worlds of failing machines and vendors
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc)
+	@$(BIN)/python -m tests.simulation --planted --jobs $$(nproc)

@@ -156,7 +156,8 @@ async def check(settings: Settings, bank: TellerSimulator, owner: dict[str, str]
         runs = read("runs", store=runtime.store).collect()
         assert runs["finished_at"].null_count() == 0
         assert set(runs["outcome"].cast(str)) <= {"ok", "stale_cursor", "later", "retry"}
-        assert read("findings", store=runtime.store).collect().is_empty()
+        told = read("findings", store=runtime.store).collect()["kind"].to_list()
+        assert set(told) <= {"balance_unexplained"}, "this bank's new rows move no balance, and nothing else is odd"
         assert set(read("streams", store=runtime.store).collect()["state"].cast(str)) == {"ok"}
     queue = open_queue(settings)
     stats = queue.stats()

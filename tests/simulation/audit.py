@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tests.simulation.model import Held, Row
+from tests.simulation.model import Book, Held, Portfolio, Row, whole
 
 FED = {
     "accounts": ("tenant_id", "account_id"),
     "balances": ("tenant_id", "account_id", "currency"),
     "transactions": ("tenant_id", "account_id", "transaction_id"),
+    "holdings": ("tenant_id", "account_id", "instrument"),
 }
 """Datasets with a change feed and a history, and their keys."""
 NOT_COMPARED = {"fetched_at", "run_id", "as_of", "known_from", "known_to"}
@@ -52,13 +53,17 @@ class Audit:
     def held(self) -> list[Held]:
         return [_held(row) for row in self.rows("SELECT * FROM transactions ORDER BY account_id, transaction_id")]
 
-    def pending(self, account: str, row_id: str) -> bool:
-        return bool(
-            self.rows(
-                "SELECT 1 FROM transactions WHERE account_id = ? AND transaction_id = ? AND status = 'pending'",
-                account, row_id,
-            )
-        )  # fmt: skip
+    def portfolios(self) -> dict[str, Portfolio]:
+        """What each account holds."""
+        found: dict[str, set[tuple[str, int]]] = {}
+        for row in self.rows("SELECT account_id, instrument, quantity FROM holdings"):
+            found.setdefault(row["account_id"], set()).add((row["instrument"], int(Decimal(row["quantity"]))))
+        return {account: frozenset(held) for account, held in found.items()}
+
+    def of(self, account: str) -> dict[str, Row]:
+        """Our rows of an account, by their ids."""
+        rows = self.rows("SELECT * FROM transactions WHERE account_id = ? ORDER BY transaction_id", account)
+        return {row["transaction_id"]: _held(row).row for row in rows}
 
     def idle(self, now: int) -> bool:
         """No job runs, and none is due."""
@@ -97,14 +102,14 @@ class Audit:
             wrong += [f"the feed and {name} differ in {odd}" for odd in there ^ self._fed[name]]
         return wrong
 
-    def committed(self) -> list[str]:
+    def committed(self, books: Mapping[str, Book]) -> list[str]:
         """What is wrong right after a commit, as any reader may see it. Cheap where nothing of interest changed."""
         now = tuple(self.rows("SELECT (SELECT SUM(version) FROM cursors), (SELECT MAX(seq) FROM changes)")[0])
         if now == self._looked_at:
             return []
         before, self._looked_at = self._looked_at, now
         torn = self.rows(
-            "SELECT dataset, run_id FROM changes WHERE seq > ? AND dataset IN ('accounts', 'balances') "
+            "SELECT dataset, run_id FROM changes WHERE seq > ? AND dataset IN ('accounts', 'balances', 'holdings') "
             "AND run_id NOT IN (SELECT run_id FROM runs)",
             (before[1] if before else 0) or 0,
         )
@@ -112,7 +117,7 @@ class Audit:
             f"{row['dataset']} are changed by {row['run_id']}, which is not at its end: old and new are mixed"
             for row in torn
         ]
-        return wrong + self.cursors()
+        return wrong + self.cursors() + whole(books, self.portfolios())
 
     def cursors(self) -> list[str]:
         """No cursor is ahead of the rows: a row of the day it stands at was committed."""

@@ -10,15 +10,16 @@ from decimal import Decimal
 from tests.simulation.desks import Desk
 from tests.simulation.model import Book, Row
 
+TICKERS = ("AAPL", "MSFT", "NVDA", "TSLA", "KO", "VTI")
 TEXTS = ("Corner Grocery", "City Transit", "Blue Door Coffee", "Riverside Fuel", "Café Zürich", "Lamplight Books")
 
 
 class Bank:
-    """Logins at a bank, each through one vendor. `held`: whether our table has a row as pending right now."""
+    """Logins at a bank, each through one vendor. `rows_of`: what our table has of an account right now."""
 
     def __init__(
         self, draw: random.Random, today: Callable[[], date],
-        held: Callable[[str, str], bool], say: Callable[[str], None],
+        rows_of: Callable[[str], dict[str, Row]], say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.books: dict[str, Book] = {}
         self.owner: dict[str, str] = {}  # account → login
@@ -27,7 +28,7 @@ class Bank:
         self.links_certain = True  # answers were lost whole so far: else a pending row may have been seen to vanish
         self._draw = draw
         self._today = today
-        self._held = held
+        self._rows_of = rows_of
         self._say = say
         self._number = 0
         self._amounts: set[Decimal] = set()
@@ -41,30 +42,33 @@ class Bank:
         desk.enroll(token)
         for _ in range(accounts):
             self.open_account(login, rows=self._draw.randint(0, rows))
+        if desk.invests and self._draw.random() < 0.6:
+            book = self.open_account(login, rows=0, kind="investment")
+            for _ in range(self._draw.randint(0, 5)):
+                self.trade(book)
         return token
 
     def of(self, login: str) -> list[Book]:
         return [book for book in self.books.values() if self.owner[book.id] == login]
 
-    def renew(self, login: str, held: Callable[[str], dict[str, Row]] | None = None) -> str:
-        """The user logs in again: another token, and the old one is void.
-
-        `held`, our rows by account: then every id is another one, too, as many a vendor has it.
-        """
+    def renew(self, login: str, *, anew: bool) -> str:
+        """The user logs in again: another token, and the old one is void. `anew`: so are all ids, as at many vendors."""
         old, token = self.tokens[login], self._token(login)
         self.tokens[login] = token
         self._say(f"bank: {login} logs in again")
-        if held is None:
+        if not anew:
             self.desks[login].renew(old, token, None)
             for book in self.of(login):
                 book.read_anew = True
+                book.remember_edge()
             return token
         ids = {book.vendor_id: f"acc_{self._next()}" for book in self.of(login)}
         rows = {row_id: f"txn_{self._next()}" for book in self.of(login) for row_id in book.rows}
         self.desks[login].renew(old, token, ids | rows)
         for book in self.of(login):
             book.read_anew = True
-            book.reissue(ids[book.vendor_id], rows, held(book.id))
+            book.reissue(ids[book.vendor_id], rows, self._rows_of(book.id))
+            self._forget(book)
             book.unsure = {rows.get(row_id, row_id) for row_id in book.unsure}
             self._say(f"bank: {book.id} is now {book.vendor_id}, and all of its rows have new ids")
         return token
@@ -73,8 +77,8 @@ class Bank:
         self.desks[login].disconnect(self.tokens[login])
         self._say(f"bank: {login} must log in again")
 
-    def open_account(self, login: str, *, rows: int) -> Book:
-        kind, account_id = self._draw.choice(("depository", "credit")), f"acc_{self._next()}"
+    def open_account(self, login: str, *, rows: int, kind: str = "") -> Book:
+        kind, account_id = kind or self._draw.choice(("depository", "credit")), f"acc_{self._next()}"
         self.desks[login].open(self.tokens[login], account_id, kind, f"{1_000 + len(self.books)}")
         book = self.books[account_id] = Book(account_id, account_id, kind, Decimal(0))
         self.owner[account_id] = login
@@ -98,11 +102,31 @@ class Bank:
         if not books:
             return
         book = self._draw.choice(books)
-        moves = (self.buy, self.buy, self.authorize, self.authorize, self.post, self.post, self.drop, self.edit,
-                 self.edit, self.remove, self.twins, self.twins)  # fmt: skip
+        moves: tuple[Callable[[Book], None], ...] = (
+            self.buy, self.buy, self.authorize, self.authorize, self.post, self.post, self.drop, self.edit, self.edit,
+            self.remove, self.twins, self.twins, self.rotate,
+        )  # fmt: skip
+        if book.kind == "investment":
+            moves = (self.trade, self.trade, self.trade, self.sell_out)
         self._draw.choice(moves)(book)
         if self._draw.random() < 0.5:
             self._balance(book)
+
+    def trade(self, book: Book) -> None:
+        """More or less of something; none left where it is all sold."""
+        ticker = self._draw.choice(TICKERS)
+        self._hold(book, ticker, self._draw.choice((0, 1, 5, 10, 200)))
+
+    def sell_out(self, book: Book) -> None:
+        """Most of what is held, at once."""
+        for instrument in list(book.positions)[1:]:
+            self._hold(book, instrument.removeprefix("us:"), 0)
+
+    def _hold(self, book: Book, ticker: str, pieces: int) -> None:
+        if book.positions.get(f"us:{ticker}", 0) != pieces:
+            self._at(book).hold(self._token_of(book), book, ticker, pieces)
+            book.hold(f"us:{ticker}", pieces)
+            self._say(f"bank: {book.id} holds {pieces} {ticker}")
 
     def buy(self, book: Book) -> None:
         for _ in range(self._draw.choice((1, 1, 1, 2, 6))):
@@ -144,7 +168,7 @@ class Bank:
             self._show(book, day, "posted", amount=amount, text=row.text, row_id=row.id)
             self._say(f"bank: {book.id} {row.id} posts {amount} on {day}")
             return
-        held = self._held(book.id, row.id)
+        held = row.id in self._rows_of(book.id) and self._rows_of(book.id)[row.id].status == "pending"
         self._hide(book, row.id)
         linked = not self._at(book).keeps_ids and self._draw.random() < 0.6  # the vendor itself says what it was
         new = self._show(book, day, "posted", amount=amount, text=row.text, supersedes=row.id if linked else None)
@@ -177,6 +201,22 @@ class Bank:
         self._show(book, new.day, "posted", amount=new.amount, text=new.text, row_id=row.id)
         self._say(f"bank: {book.id} {row.id} is now {new.amount} on {new.day} {new.text!r}")
 
+    def rotate(self, book: Book) -> None:
+        """Where rows come as a log, some get other ids, as some institutions do."""
+        recent = [row for row in book.recent("posted") if row.id not in book.unsure]
+        if self._at(book).keeps_ids or not recent:
+            return
+        held = self._rows_of(book.id)
+        some = self._draw.sample(recent, self._draw.randint(1, len(recent)))
+        new_ids = {row.id: f"txn_{self._next()}" for row in some}
+        for row in some:
+            self._at(book).hide(self._token_of(book), book, row.id)
+        for row in some:
+            self._at(book).show(self._token_of(book), book, row._replace(id=new_ids[row.id]), None)
+        book.reissue(book.vendor_id, {row_id: new_ids.get(row_id, row_id) for row_id in book.rows}, held)
+        self._forget(book)
+        self._say(f"bank: {book.id} has new ids for {', '.join(new_ids)}")
+
     def remove(self, book: Book) -> None:
         if recent := book.recent("posted"):
             row = self._draw.choice(recent)
@@ -199,6 +239,11 @@ class Bank:
     def _hide(self, book: Book, row_id: str) -> Row:
         self._at(book).hide(self._token_of(book), book, row_id)
         return book.hide(row_id)
+
+    def _forget(self, book: Book) -> None:
+        """Two empty answers in a row take rows away, as they must: what comes back then is not known again."""
+        if not self.links_certain:
+            book.first_ids.clear()
 
     def _balance(self, book: Book) -> None:
         book.balance = Decimal(self._draw.randint(-100_000, 900_000)).scaleb(-2)

@@ -20,6 +20,8 @@ class Desk(Protocol):
     provider: str
     token: str  # what an access token looks like
     keeps_ids: bool  # a pending row may post under its id
+    invests: bool  # it has brokerage accounts too
+    streams: frozenset[str]
 
     def enroll(self, token: str) -> None: ...
 
@@ -47,12 +49,15 @@ class Desk(Protocol):
 
     def balance(self, token: str, book: Book) -> None: ...
 
+    def hold(self, token: str, book: Book, ticker: str, pieces: int) -> None: ...
+
 
 class TellerDesk:
     """Amounts and balances of a card count what is owed."""
 
     provider = "banking:teller"
-    token, keeps_ids = "token_{}", True
+    token, keeps_ids, invests = "token_{}", True, False
+    streams = frozenset({"accounts", "transactions"})
 
     def __init__(self, simulator: TellerSimulator) -> None:
         self._simulator = simulator
@@ -103,18 +108,22 @@ class TellerDesk:
         account = self._simulator.account(book.vendor_id)
         account.ledger = account.available = str(book.balance if book.kind == "depository" else -book.balance)
 
+    def hold(self, token: str, book: Book, ticker: str, pieces: int) -> None:
+        raise NotImplementedError("Teller has no positions")
+
 
 class PlaidDesk:
     """Amounts count what goes out, on every account; a balance of a card what is owed. Rows come as a log of changes."""
 
     provider = "banking:plaid"
-    token, keeps_ids = "access-sandbox-{}", False
+    token, keeps_ids, invests = "access-sandbox-{}", False, True
+    streams = frozenset({"accounts", "transactions", "holdings"})
 
     def __init__(self, simulator: PlaidSimulator) -> None:
         self._simulator = simulator
 
     def enroll(self, token: str) -> None:
-        self._simulator.link(token, products=["transactions"])
+        self._simulator.link(token)
 
     def renew(self, token: str, new_token: str, ids: Mapping[str, str] | None) -> None:
         old = self._simulator.items.pop(token)
@@ -122,7 +131,8 @@ class PlaidDesk:
             self._simulator.items[new_token] = replace(old, token=new_token, refusal=None)
             return
         accounts = [replace(account, id=ids[account.id]) for account in old.accounts]
-        item = self._simulator.link(new_token, *accounts, products=list(old.products))
+        item = self._simulator.link(new_token, *accounts, securities=old.securities)
+        item.holdings = [replace(row, account_id=ids[row.account_id]) for row in old.holdings]
         for row in old.transactions.values():
             if row.account_id in ids:
                 before = row.pending_transaction_id
@@ -140,12 +150,14 @@ class PlaidDesk:
         return self._simulator.items[token].refusal is not None
 
     def open(self, token: str, account_id: str, kind: str, mask: str) -> None:
-        subtype = "checking" if kind == "depository" else "credit card"
+        subtype = {"depository": "checking", "credit": "credit card", "investment": "brokerage"}[kind]
         self._simulator.items[token].accounts.append(plaid.SimAccount(account_id, kind, subtype, mask=mask))
 
     def close(self, token: str, account_id: str, *, silently: bool) -> None:
         item = self._simulator.items[token]
         item.accounts.remove(item.account(account_id))
+        item.holdings = [row for row in item.holdings if row.account_id != account_id]
+        item.remove(*[row.id for row in item.transactions.values() if row.account_id == account_id])
 
     def show(self, token: str, book: Book, row: Row, supersedes: str | None) -> None:
         sent = plaid.SimTransaction(
@@ -158,4 +170,13 @@ class PlaidDesk:
 
     def balance(self, token: str, book: Book) -> None:
         account = self._simulator.items[token].account(book.vendor_id)
-        account.current = str(book.balance if book.kind == "depository" else -book.balance)
+        account.current = str(-book.balance if book.kind == "credit" else book.balance)
+
+    def hold(self, token: str, book: Book, ticker: str, pieces: int) -> None:
+        item = self._simulator.items[token]
+        if all(security.ticker != ticker for security in item.securities):
+            item.securities.append(plaid.SimSecurity(f"sec_{ticker}", ticker, close="10"))
+        mine = (book.vendor_id, f"sec_{ticker}")
+        item.holdings = [row for row in item.holdings if (row.account_id, row.security_id) != mine]
+        if pieces:
+            item.holdings.append(plaid.SimHolding(*mine, str(pieces), "10"))

@@ -25,6 +25,9 @@ class Row(NamedTuple):
     text: str
 
 
+Portfolio = frozenset[tuple[str, int]]
+
+
 class Held(NamedTuple):
     """A row of our table."""
 
@@ -45,8 +48,11 @@ class Book:
     shown: set[Row] = field(default_factory=set)
     pended: set[str] = field(default_factory=set)  # ids that were ever shown as pending
     unsure: set[str] = field(default_factory=set)  # posted rows that fit more than one pending row
-    read_anew: bool = False  # as a whole, after a re-link: then what is older than all that is shown may have aged out
+    read_anew: bool = False  # as a whole, after a re-link
+    edge: date = date.min  # where such a read may have begun: what is older aged out, or was taken back, who knows
     links: dict[str, str] = field(default_factory=dict)  # posted → the pending row that it must be known to supersede
+    positions: dict[str, int] = field(default_factory=dict)  # of a brokerage account: pieces by instrument
+    portfolios: set[Portfolio] = field(default_factory=lambda: {frozenset()})  # every one that it ever was, whole
     reissued: bool = False  # it got another id, and its rows did, too
     first_ids: dict[str, str] = field(default_factory=dict)  # by the vendor's new id, of rows that we must know again
     peak: date = date(2000, 1, 1)  # the newest day ever shown
@@ -58,13 +64,19 @@ class Book:
         self.peak = max(self.peak, row.day)
         if row.status == "pending":
             self.pended.add(row.id)
+        self.remember_edge()
         return row
 
     def hide(self, row_id: str) -> Row:
         row = self.rows.pop(row_id)
         self.links.pop(row_id, None)
         self.first_ids.pop(row_id, None)
+        self.remember_edge()
         return row
+
+    def remember_edge(self) -> None:
+        if self.read_anew:
+            self.edge = max(self.edge, min((row.day for row in self.rows.values()), default=self.edge))
 
     def reissue(self, vendor_id: str, new_ids: Mapping[str, str], held: Mapping[str, Row]) -> None:
         """All ids are new. `held`: our rows of the account by their ids."""
@@ -75,13 +87,19 @@ class Book:
         for row in rows:
             new = self.show(row._replace(id=new_ids[row.id]))
             first = before.get(row.id, row.id)
-            equal = [other for other in rows if _told(other) == _told(row)]
-            if first in held and _told(held[first]) == _told(row) and len(equal) == 1:
+            alone = all(sum(_told(other) == _told(row) for other in side) == 1 for side in (rows, held.values()))
+            if alone and first in held and _told(held[first]) == _told(row):
                 self.first_ids[new.id] = first
 
     def ever(self, row: Row) -> bool:
         """Whether it was ever shown like this."""
         return row in self.shown or (self.reissued and _told(row) in {_told(other) for other in self.shown})
+
+    def hold(self, instrument: str, pieces: int) -> None:
+        self.positions[instrument] = pieces
+        if not pieces:
+            del self.positions[instrument]
+        self.portfolios.add(frozenset(self.positions.items()))
 
     def recent(self, status: str, days: int = 8) -> list[Row]:
         """Rows that every later read still covers, whichever read was the last: young against the newest one."""
@@ -100,6 +118,24 @@ def possible(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
         elif not book.ever(row._replace(status=said)):
             wrong.append(f"{row.id} of {account} was never shown as {_said(row)}")
     return wrong
+
+
+def whole(books: Mapping[str, Book], held: Mapping[str, Portfolio]) -> list[str]:
+    """What is wrong with positions at any moment: an account's are those of one moment, never of two."""
+    return [
+        f"{account} holds {sorted(portfolio)}, which it never did"
+        for account, portfolio in held.items()
+        if account not in books or portfolio not in books[account].portfolios
+    ]
+
+
+def final_portfolios(books: Mapping[str, Book], held: Mapping[str, Portfolio]) -> list[str]:
+    """What is wrong with positions when all is quiet."""
+    return [
+        f"{book.id} holds {sorted(held.get(book.id, frozenset()))}, at the broker it is {sorted(book.positions.items())}"
+        for book in books.values()
+        if book.open and held.get(book.id, frozenset()) != frozenset(book.positions.items())
+    ]
 
 
 def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
@@ -124,8 +160,7 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
             if found.row._replace(status=row.status) != row or found.row.status not in states:
                 wrong.append(f"{row.id} of {account} is {_said(found.row)}; the vendor shows {_said(row)}")
         for row_id, found in ours.items():
-            aged = book.read_anew and all(found.row.day < row.day for row in book.rows.values())
-            if row_id in book.rows or aged:
+            if row_id in book.rows or found.row.day < book.edge:
                 continue
             if found.row.status != "expired" or row_id not in book.pended:
                 wrong.append(f"{row_id} of {account} is still there as {_said(found.row)}")
@@ -144,9 +179,10 @@ def _by_content(book: Book, ours: Mapping[str, Held]) -> list[str]:
     kept = Counter(_told(row._replace(status="posted" if row.status == "review" else row.status)) for row in live)
     shown = Counter(map(_told, book.rows.values()))
     wrong += [f"missing in {book.id} after a re-link: {told}" for told in shown - kept]
-    oldest = min((row.day for row in book.rows.values()), default=date.min)
     wrong += [
-        f"double or gone, and still in {book.id} after a re-link: {told}" for told in kept - shown if told[1] >= oldest
+        f"double or gone, and still in {book.id} after a re-link: {told}"
+        for told in kept - shown
+        if told[1] >= book.edge
     ]
     for new, first in book.first_ids.items():
         if first not in ours:

@@ -119,7 +119,8 @@ class SimNetwork(httpx.AsyncBaseTransport):
                     at = self._clock() + timedelta(seconds=int(seconds.removeprefix("date+")))
                     seconds = format_datetime(at.replace(microsecond=0), usegmt=True)
                 headers["retry-after"] = seconds
-            body = {"error": {"code": "trouble", "message": "simulated"}}
+            code = "not_found" if trouble.status == 404 else "trouble"
+            body = {"error": {"code": code, "message": "simulated"}}
             return httpx.Response(trouble.status, headers=headers, json=body, request=request)
         if kind == "garbage":
             return httpx.Response(200, content=b"<html>oops</html>", request=request)
@@ -129,9 +130,20 @@ class SimNetwork(httpx.AsyncBaseTransport):
         if kind == "truncated":
             half = response.content[: len(response.content) // 2]
             return httpx.Response(response.status_code, content=half, request=request)
-        if kind == "empty" and response.status_code == 200:
+        # an empty page behind a full one is how a list ends there: nobody can tell that one that lies from the end
+        if kind == "empty" and response.status_code == 200 and "from_id" not in request.url.params:
             return httpx.Response(200, content=b"[]", request=request)
+        if kind == "shuffled" and response.status_code == 200:
+            return httpx.Response(200, json=self._shuffled(response.json()), request=request)
         return response
+
+    def _shuffled(self, body: Any) -> Any:
+        """Rows in another order than the vendor's usual one; a full page keeps the place of its last row."""
+        if isinstance(body, list):
+            first, last = body[:-1], body[-1:]
+            return self._draw.sample(first, len(first)) + last
+        lists = {name: value for name, value in body.items() if isinstance(value, list)}
+        return {**body, **{name: self._draw.sample(value, len(value)) for name, value in lists.items()}}
 
     async def _vendor(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()

@@ -52,11 +52,11 @@ PLANTS = (
     Plant("lost outcome", "engine/sync.py",
           "                self._record(run, outcome, calls)\n", "                self._stop_refused(run)\n", 1),
     Plant("posting not matched", "engine/identity.py",
-          "return dict(sure.rows()),", "return {},", 66),
+          "return dict(sure.rows()),", "return {},", 19),
     Plant("row written without a change", "store/statements.py",
           "return all(new[i] == old[i] for i in self._compared)", "return False", 1),
     Plant("wait forgotten", "runtime/http.py",
-          "                self._gate.close(key, error.retry_after)\n", "", 10),
+          "                self._gate.close(key, error.retry_after)\n", "", 14),
     Plant("what the log takes back stays", "engine/delta.py",
           "return rows, _still_named(removed, run, store) - set(rows", "return rows, set() - set(rows", 1),
 )  # fmt: skip

@@ -62,6 +62,8 @@ STARTS = (
 VAULT_KEY = base64.urlsafe_b64encode(b"a key that guards nothing at all").decode()
 PLAID_KEYS = {"FIN_INFRA_PLAID_CLIENT_ID": "client", "FIN_INFRA_PLAID_SECRET": "secret"}
 PATIENCE = 1_500.0
+TROUBLES = ("refuse", "refuse", "refuse", "refuse", "dropped", "dropped", "truncated", "garbage", "empty", "shuffled",
+            "unreachable", "timeout")  # fmt: skip
 HOPS = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=7), timedelta(hours=7), timedelta(hours=13),
         timedelta(days=2), timedelta(days=6))  # fmt: skip
 
@@ -195,7 +197,9 @@ class Banking(Project):
 
     @cached_property
     def schedules(self) -> list[Schedule]:
-        return [schedule for schedule in super().schedules if schedule.dataset in ("accounts", "transactions")]
+        return [
+            schedule for schedule in super().schedules if schedule.dataset in ("accounts", "transactions", "holdings")
+        ]
 
 
 class Quota:
@@ -262,7 +266,7 @@ class World:
         bank, aggregator = TellerSimulator(now=self.clock.true), PlaidSimulator(now=self.clock.true)
         vendors = {"teller.sim": bank, "plaid.sim": aggregator}
         self.desks: list[Desk] = [TellerDesk(bank), TellerDesk(bank), PlaidDesk(aggregator)]
-        self.bank = Bank(self.draw, self._today, self._audit.pending, self.say)
+        self.bank = Bank(self.draw, self._today, self._audit.of, self.say)
         self.network = SimNetwork(self.clock, random.Random(f"{seed}/network"), vendors, self.say)
         self.quota = Quota(self.clock, self.draw.choice((None, None, None, 12, 30)))
         self.network.on_request = self._asks
@@ -327,7 +331,7 @@ class World:
         draw = self.draw
         for _ in range(draw.choice((0, 1, 2, 4))):
             self.bank.move()
-        if draw.random() < 0.5:
+        if draw.random() < 0.7:
             self._trouble()
         if draw.random() < 0.12:
             self._new_life()
@@ -364,7 +368,7 @@ class World:
         for desk in self.desks:
             desk.heard(self.clock.true())
         if any(process.frozen for process in self.processes):
-            self._late_until = self.clock.seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + 10.0)
 
     async def _calm_down(self) -> None:
         """No more trouble: the machines get the time that they need."""
@@ -400,32 +404,23 @@ class World:
 
     def _trouble(self) -> None:
         draw = self.draw
-        kind = draw.choice(
-            (
-                "refuse",
-                "refuse",
-                "refuse",
-                "dropped",
-                "dropped",
-                "truncated",
-                "garbage",
-                "empty",
-                "unreachable",
-                "timeout",
-            )
-        )
+        kind = draw.choice(TROUBLES)
         trouble = Trouble(
             kind, times=draw.choice((1, 1, 1, 2, 3, 15)), on=draw.choice(("", "", "/transactions", "/balances"))
         )
         if kind == "refuse":
-            trouble.status = draw.choice((429, 429, 500, 502, 503, 504))
+            trouble.status = draw.choice((429, 429, 429, 429, 500, 502, 503, 504))
             if trouble.status in (429, 503):
-                trouble.retry_after = draw.choice((None, "0", "1", "45", "600", "date+90", "soon"))
+                trouble.retry_after = draw.choice((None, "0", "1", "45", "45", "600", "600", "date+90", "soon"))
+        if kind == "refuse" and draw.random() < 0.2:  # one account alone
+            book = draw.choice(list(self.bank.books.values()))
+            trouble.status, trouble.on = draw.choice((404, 502)), f"/{book.vendor_id}/"
         if kind == "empty":
             trouble.on = draw.choice(("/transactions", "/accounts"))
             self.bank.links_certain = False
             for book in self.bank.books.values():
                 book.links.clear()
+                book.first_ids.clear()
         self.say(f"trouble ahead: {trouble}")
         self.network.troubles.append(trouble)
 
@@ -441,14 +436,14 @@ class World:
         if not self._quiet:
             self.say(f"everything stands still for {seconds:g} s")
             self.clock.hop(timedelta(seconds=seconds))
-            self._late_until = self.clock.seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + 10.0)
 
     def _freeze(self) -> None:
         """The process that asks right now stands still, the others go on: its lease runs out."""
         process, seconds = PROCESS.get(), self.draw.choice((1.0, 5.0, 20.0))
         if process is not None and process.name in self._workers:
             self.say(f"{process.name} stands still for {seconds:g} s")
-            self._late_until = self.clock.seconds + seconds + 10.0
+            self._late_until = max(self._late_until, self.clock.seconds + seconds + 10.0)
             self.loop.call_later(0, self.loop.freeze, process, seconds, context=self._outside)
 
     def _by_hand(self) -> None:
@@ -489,7 +484,7 @@ class World:
             if state == "active" and not gone:
                 continue
             anew = self.draw.random() < 0.6 and self._knows(link)
-            token = self.bank.renew(link.login, self._rows_of if anew else None)
+            token = self.bank.renew(link.login, anew=anew)
             link.tokens.append(token)
 
             def again(runtime: Runtime, link: Link = link, token: str = token) -> None:
@@ -497,9 +492,6 @@ class World:
                 runtime.queue.hasten(link.connection_id)
 
             await self._operator(again)
-
-    def _rows_of(self, account: str) -> dict[str, model.Row]:
-        return {held.row.id: held.row for held in self._audit.held() if held.account == account}
 
     def _knows(self, link: Link) -> bool:
         """Whether we have all accounts of the login: what we never saw we cannot know again."""
@@ -608,7 +600,7 @@ class World:
             self.accuse(f"{process.name} works without a lease: were it killed now, the job would be lost")
 
     def _committed(self) -> None:
-        for what in self._audit.committed():
+        for what in self._audit.committed(self.bank.books):
             self.accuse(what)
 
     def _look(self, *, after: str) -> None:
@@ -623,6 +615,8 @@ class World:
     def _reckon(self) -> None:
         """What must hold now that all is quiet."""
         serial = [] if self._skewed else self._audit.serial()
+        for what in model.final_portfolios(self.bank.books, self._audit.portfolios()):
+            self.accuse(what)
         for what in (*model.final(self.bank.books, self._audit.held()), *self._audit.versions(), *serial):
             self.accuse(what)
         self._accounts()
@@ -662,7 +656,7 @@ class World:
                 "SELECT dataset, MIN(due_at) FROM due WHERE connection_id = ? GROUP BY dataset", mine
             )
             due = {row[0]: row[1] for row in rows}
-            if set(due) != {"accounts", "transactions"}:
+            if set(due) != self.bank.desks[link.login].streams:
                 self.accuse(f"{mine} is planned for {sorted(due)} only")
             for dataset, at in due.items():
                 if not now - 1_000_000 < at < now + 21 * 3_600 * 1_000_000:
