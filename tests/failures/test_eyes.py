@@ -16,6 +16,7 @@ from fin_infra.connections import open_vault
 from fin_infra.engine.retrying import evidence, retry
 from fin_infra.providers.plaid.simulator import SimTransaction
 from fin_infra.runtime import Door
+from tests.guards import guarded
 from tests.plaid_world import Fault, PlaidWorld, bank, bought, broker, investment, plaid_of
 
 SYNC = "/transactions/sync"
@@ -51,6 +52,12 @@ def answer(world: PlaidWorld, **parts: Any) -> Fault:
 # -- whole passes ----------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "an interrupted whole pass goes on as a part",
+    "engine/staging.py",
+    "of_pass = ANEW if run.whole else WHOLE",
+    "of_pass = WHOLE",
+)
 async def test_t15_a_whole_pass_that_is_interrupted_goes_on_as_a_whole_pass(world: PlaidWorld) -> None:
     """The cursor is void and a row left meanwhile: only a pass from the very beginning shows that it is gone."""
     await world.link()
@@ -67,6 +74,12 @@ async def test_t15_a_whole_pass_that_is_interrupted_goes_on_as_a_whole_pass(worl
     assert world.ids() == sorted(world.item.transactions)
 
 
+@guarded(
+    "a void position is asked for till it is old",
+    "engine/sync.py",
+    "(not run.whole or bool(ask.resume))",
+    "not run.whole",
+)
 async def test_t15_a_kept_position_of_a_whole_pass_that_is_void_is_read_again_at_once(world: PlaidWorld) -> None:
     await world.link()
     world.item.add(*many(1100))
@@ -78,6 +91,12 @@ async def test_t15_a_kept_position_of_a_whole_pass_that_is_void_is_read_again_at
     assert len(world.ids()) == 1100
 
 
+@guarded(
+    "aged rows of a quiet account are gone",
+    "engine/delta.py",
+    'judged_from=None if mine.height else rows["booked_on"].min()',
+    "judged_from=None",
+)
 async def test_an_account_whose_rows_are_all_too_old_for_a_whole_pass_keeps_them(world: PlaidWorld) -> None:
     connection = await world.link(bank(mask="1111"), bank("acc_2", mask="2222"))
     world.item.add(*many(5), bought("old", "5.00", "2024-12-01", account_id="acc_2"))
@@ -93,6 +112,12 @@ async def test_an_account_whose_rows_are_all_too_old_for_a_whole_pass_keeps_them
     assert "old" in world.ids()
 
 
+@guarded(
+    "only a page to itself is a circle",
+    "providers/plaid/client.py",
+    "page.next_cursor in been:",
+    "page.next_cursor == cursor:",
+)
 async def test_cursors_that_lead_in_a_circle_end_the_loop(world: PlaidWorld) -> None:
     await world.link()
     await world.work()
@@ -106,6 +131,12 @@ async def test_cursors_that_lead_in_a_circle_end_the_loop(world: PlaidWorld) -> 
 # -- accounts --------------------------------------------------------------------------------------------------------
 
 
+@guarded(
+    "a split account keeps the other one's id",
+    "engine/linking.py",
+    "            if vendor_id in run.accounts:",
+    "            if False:",
+)
 async def test_an_account_listed_beside_the_one_it_was_taken_for_has_its_own_balance(world: PlaidWorld) -> None:
     connection = await world.link(bank(mask="1111", current="100.00"))
     await world.work()
@@ -119,6 +150,12 @@ async def test_an_account_listed_beside_the_one_it_was_taken_for_has_its_own_bal
     assert sorted(r["account_id"] for r in world.rows("accounts")) == ["acc_1", "new_1"]
 
 
+@guarded(
+    "the newest of two links has the lasting id",
+    "engine/linking.py",
+    " for name in names if name.alias.id in candidates}",
+    " for name in names}",
+)
 async def test_t05_a_lasting_id_known_from_two_links_leads_to_the_one_that_is_free(world: PlaidWorld) -> None:
     first = await world.link(bank(mask=None, persistent_id="pers_1"))
     await world.work()
@@ -131,12 +168,21 @@ async def test_t05_a_lasting_id_known_from_two_links_leads_to_the_one_that_is_fr
     assert sorted(r["account_id"] for r in world.rows("accounts")) == ["acc_1", "acc_b"]
 
 
+@guarded(
+    "a balance of unknown sign is taken", "providers/plaid/client.py", "if row.kind not in wire.KINDS:", "if False:"
+)
 async def test_an_account_of_a_kind_without_known_signs_has_no_guessed_balance(world: PlaidWorld) -> None:
     await world.link(bank(), replace(bank("acc_2"), type="mortgage", current="500.00"))
     await world.work()
     assert [r["account_id"] for r in world.rows("balances")] == ["acc_1"]
 
 
+@guarded(
+    "pence of a row are pounds",
+    "providers/plaid/frames.py",
+    '"amount": [_major(row, negated(text(row, "amount"))) for row in rows],',
+    '"amount": [negated(text(row, "amount")) for row in rows],',
+)
 async def test_an_amount_in_pence_is_a_hundredth_of_the_pound_it_is_said_in(world: PlaidWorld) -> None:
     await world.link()
     world.item.add(replace(bought("t1", "1250"), currency=None, unofficial_currency="GBX"))
@@ -148,6 +194,7 @@ async def test_an_amount_in_pence_is_a_hundredth_of_the_pound_it_is_said_in(worl
 # -- webhooks --------------------------------------------------------------------------------------------------------
 
 
+@guarded("a replaced login still speaks", "webhooks.py", "event.login, ~replaced", "event.login")
 async def test_t24_a_late_webhook_of_a_login_that_was_replaced_stops_nothing(world: PlaidWorld) -> None:
     connection = await world.link()
     await world.work()
@@ -169,6 +216,7 @@ async def test_t24_a_late_webhook_of_a_login_that_was_replaced_stops_nothing(wor
 # -- findings --------------------------------------------------------------------------------------------------------
 
 
+@guarded("further bad rows stay for ever", "engine/books.py", ' and row["subject"] != FURTHER:', ":")
 async def test_the_finding_of_further_bad_rows_ends_when_they_come_well(world: PlaidWorld) -> None:
     await world.link()
     world.item.add(*many(3))
@@ -183,6 +231,12 @@ async def test_the_finding_of_further_bad_rows_ends_when_they_come_well(world: P
     assert [r["subject"] for r in world.rows("findings") if r["state"] == "open"] == []
 
 
+@guarded(
+    "a half commit keeps its anchor",
+    "store/sql.py",
+    "before = expect.body if batch.halfway is None else batch.halfway",
+    "before = expect.body",
+)
 async def test_t46_a_commit_cut_in_two_by_a_kill_invents_no_difference(world: PlaidWorld) -> None:
     """Rows of the first transaction are there when the run is done again, and still moved the balance."""
     await world.link()
@@ -239,6 +293,9 @@ async def test_not_ready_after_data_loses_nothing(world: PlaidWorld) -> None:
     assert world.ids() == ["t1", "t2", "t3"]
 
 
+@guarded(
+    "a retried row moves nothing", "engine/delta.py", 'spot["anchor"] = stepped(spot["anchor"], held, mine, ())', "pass"
+)
 async def test_t46_a_row_retried_from_quarantine_moves_what_the_balance_is_held_against(world: PlaidWorld) -> None:
     await world.link()
     account, total = world.item.accounts[0], [0]
@@ -272,6 +329,12 @@ async def test_t46_a_row_retried_from_quarantine_moves_what_the_balance_is_held_
     assert world.findings() == {}
 
 
+@guarded(
+    "currencies are summed",
+    "engine/delta.py",
+    "if _foreign(run.accounts.get(vendor_id), held, done.rows):",
+    "if False:",
+)
 async def test_t46_rows_of_another_currency_are_not_summed_with_the_balance(world: PlaidWorld) -> None:
     await world.link()
     account, total = world.item.accounts[0], 0
@@ -288,6 +351,12 @@ async def test_t46_rows_of_another_currency_are_not_summed_with_the_balance(worl
         assert world.findings() == {}
 
 
+@guarded(
+    "an id that is back is not the newest",
+    "engine/delta.py",
+    '    _learn_again(set(rows["transaction_id"]), run, store)',
+    "    pass",
+)
 async def test_t13_a_row_that_came_back_under_its_first_id_can_be_taken_back(world: PlaidWorld) -> None:
     await world.link()
     world.item.add(bought("t1", "5.00"))
@@ -302,6 +371,7 @@ async def test_t13_a_row_that_came_back_under_its_first_id_can_be_taken_back(wor
     assert world.ids() == []
 
 
+@guarded("what is not listed is empty", "engine/delta.py", "(() if run.short_list else ours)", "ours")
 async def test_t05_accounts_that_a_new_link_lacks_are_closed_and_keep_their_rows(world: PlaidWorld) -> None:
     four = [bank(f"acc_{n}", mask=f"{n}{n}{n}{n}") for n in range(1, 5)]
     connection = await world.link(*four)
@@ -320,6 +390,12 @@ async def test_t05_accounts_that_a_new_link_lacks_are_closed_and_keep_their_rows
     assert world.ids() == sorted(f"t{a}{n}" for a in range(1, 5) for n in range(9))
 
 
+@guarded(
+    "activities of what is not listed are gone",
+    "engine/changes.py",
+    "if run.short_list and built.good.is_empty()",
+    "if False and built.good.is_empty()",
+)
 async def test_t05_activities_of_accounts_that_a_new_link_lacks_stay(world: PlaidWorld) -> None:
     connection = await world.link(bank(), bank("acc_2", mask="2222"), investment())
     broker(world.item)
