@@ -279,9 +279,21 @@ def _digest(webhooks: Webhooks, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _linked(sql: SqlConnection, provider: str, event: WebhookEvent) -> list[Linked]:
-    """The connections of the login, or of the accounts where the webhook names no login. In the order of their ids."""
+    """The connections of the login, or of the accounts where the webhook names no login. In the order of their ids.
+
+    A login that a re-link has put another in the place of says nothing of the connection any more.
+    """
     if event.login is not None:
-        ids = select(ALIASES.c.connection_id).where(ALIASES.c.kind == "login", ALIASES.c.vendor_id == event.login)
+        newer = ALIASES.alias()
+        replaced = (
+            select(newer.c.connection_id)
+            .where(newer.c.connection_id == ALIASES.c.connection_id, newer.c.kind == "login")
+            .where(newer.c.valid_from > ALIASES.c.valid_from)
+            .exists()
+        )
+        ids = select(ALIASES.c.connection_id).where(
+            ALIASES.c.kind == "login", ALIASES.c.vendor_id == event.login, ~replaced
+        )
     elif event.accounts:
         named = list(event.accounts[:MOST_ACCOUNTS])
         accounts = TABLES["accounts"].c

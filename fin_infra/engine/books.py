@@ -11,7 +11,7 @@ from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.freshness import old_data, waiting
 from fin_infra.engine.parts import value_of
-from fin_infra.engine.quarantine import entries_of, finding_id, subject_of
+from fin_infra.engine.quarantine import FURTHER, entries_of, finding_id, subject_of
 from fin_infra.engine.run import Run
 from fin_infra.outcomes import Outcome
 from fin_infra.store import Applied, Counts, Forgotten, Records, Store
@@ -217,8 +217,8 @@ class Disproved:
         run, name = self._run, row["dataset"]
         if run.source.series is not None:
             return self._asked(name, row["subject"])
-        if run.source.kind == "cursor" and not run.whole:
-            return False
+        if run.source.kind == "cursor" and not run.whole and row["subject"] != FURTHER:
+            return False  # behind an answer with further bad rows the cursor did not move: all of it was read again
         return self._read_wholly(row) and any(part[0] == name for part in run.complete)
 
     def _asked(self, name: str, subject: str) -> bool:

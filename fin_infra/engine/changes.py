@@ -165,6 +165,8 @@ def _window(
 ) -> Change:
     """Upserts the window's rows; what vanished from it is matched, expired or removed. See `reconcile`."""
     name = schema.dataset_name()
+    if run.short_list and built.good.is_empty() and not built.rejects:
+        return Change(schema, built.good)  # it may be one of those that are no longer listed: closed, not empty
     since = ask.since.get(account.vendor_id)
     tenant = run.connection.tenant_id
     row_id, cut = WINDOWED[name]

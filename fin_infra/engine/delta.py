@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Dataset, Reject
+from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.identities import moved, stepped
+from fin_infra.engine.identity import Found
 from fin_infra.engine.parts import Place, confirmable, doubted, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
 from fin_infra.errors import WireError
-from fin_infra.providers.base import Ask, Feed, Page, Source
+from fin_infra.providers.base import Account, Ask, Feed, Page, Source
 from fin_infra.store import Change, Store
 
 
 def begin_of(source: Source, place: Place) -> str:
     """Where the vendor goes on; the beginning when what a whole read missed waits for a second one to miss it too."""
     return "" if source.kind != "cursor" or place.get("unconfirmed") else str(place.get("cursor", ""))
+
+
+def halfway(body: str) -> str:
+    """The place of a stream while only some of a long commit's rows are in: should it end there, they come again as
+    rows that are held, and what they moved could not be told. The balances are then held against a new anchor."""
+    place: Place = json.loads(body)
+    if "accounts" in place:
+        spots = {k: {n: v for n, v in spot.items() if n != "anchor"} for k, spot in place["accounts"].items()}
+        place["accounts"] = {k: spot for k, spot in spots.items() if spot}
+    return json.dumps(place, sort_keys=True, separators=(",", ":"))
+
+
+def retried(body: str, rows: pl.DataFrame, aliases: Mapping[str, Mapping[str, str]], store: Store) -> str:
+    """The place of a stream after transactions of it were built again: they moved their accounts as any others did."""
+    place: Place = json.loads(body)
+    vendor_ids = {ours: vendor_id for vendor_id, ours in aliases.get("account", {}).items()}
+    for (account,), mine in rows.group_by("account_id"):
+        spot = place.get("accounts", {}).get(vendor_ids.get(str(account), str(account)), {})
+        if "anchor" in spot:
+            held = store.held(Transactions, list(mine.select(Transactions.key()).rows()))
+            spot["anchor"] = stepped(spot["anchor"], held, mine, ())
+    return json.dumps(place, sort_keys=True, separators=(",", ":"))
 
 
 def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, store: Store) -> Change:
@@ -35,25 +60,32 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         place["cursor"] = last.cursor
     tenant, spots = run.connection.tenant_id, place["accounts"]
     ours = {account.account_id: vendor_id for vendor_id, account in run.accounts.items()}
-    mentioned = {*rows["account_id"], *(ours if run.whole else ()), *(_accounts_of(run, store) if removed else ())}
+    # of an account that is no longer listed a whole pass says nothing: it has no rows here, and is closed, not empty
+    wholly = {*rows["account_id"], *(() if run.short_list else ours)} if run.whole else set[str]()
+    mentioned = {*rows["account_id"], *wholly, *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
-    parts, gone, suspects = [rows.clear()], [], dict[str, Place]()
+    parts, gone = [rows.clear()], []
+    suspects = {v: {k: spot[k] for k in ("suspect", "missed_at") if k in spot} for v, spot in spots.items()}
     anchors = {vendor_id: moved(spots.get(vendor_id, {}).get("anchor", {})) for vendor_id in run.accounts}
     for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
-        if run.whole:
+        if account in wholly:
             spot = spots.get(vendor_id, {})
             held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account})
             done = reconcile(
                 held, mine, account=account, keep=frozenset(keep) if all(keep) else None,
                 suspect=confirmable(spot, run.started_at),
+                # of one without rows the others tell how far back the vendor's history goes
+                judged_from=None if mine.height else rows["booked_on"].min(),  # type: ignore[arg-type]
             )  # fmt: skip
             suspects[vendor_id] = doubted(spot, done.suspect, run.started_at)
         else:
             held = _touched(feed.schema, account, mine, removed, run, store)
             done = reconcile_delta(held, mine, removed)
         anchors[vendor_id] = stepped(anchors.get(vendor_id, {}), held, done.rows, done.removed)
+        if _foreign(run.accounts.get(vendor_id), held, done.rows):
+            anchors[vendor_id] = {}
         note(run, feed.schema.dataset_name(), done)
         parts.append(done.rows)
         gone += [(tenant, account, row_id) for row_id in done.removed]
@@ -64,6 +96,12 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     whole = run.history is not False  # while older rows still come, they move no balance
     place["accounts"] = {**suspect, **{k: {**suspect.get(k, {}), "anchor": anchors[k]} for k in anchors if whole}}
     return Change(feed.schema, pl.concat(parts), gone)
+
+
+def _foreign(account: Account | None, held: pl.DataFrame, rows: pl.DataFrame) -> bool:
+    """Whether rows of another currency moved: by how much the balance moved for them, nobody says."""
+    moved = {*rows["currency"].drop_nulls(), *held["currency"].drop_nulls()}
+    return account is not None and account.currency is not None and bool(moved - {account.currency})
 
 
 def _accounts_of(run: Run, store: Store) -> set[str]:
@@ -94,9 +132,22 @@ def _net(
     # a row that came well and was then of no use stays as it was
     rows = pl.concat(frames).unique("transaction_id", keep="last", maintain_order=True)
     rows = rows.filter(~pl.col("transaction_id").is_in([*removed, *rejects]))
+    _learn_again(set(rows["transaction_id"]), run, store)
     rows = renamed(rows, run, store).unique("transaction_id", keep="last", maintain_order=True)
     used = [r for row_id, r in rejects.items() if row_id not in removed]
     return rows, _still_named(removed, run, store) - set(rows["transaction_id"]), used
+
+
+def _learn_again(vendor_ids: set[str], run: Run, store: Store) -> None:
+    """A row that comes under an earlier name once more is known by that one from now on: see `_still_named`."""
+    if not vendor_ids or "transaction" not in run.aliases:
+        return
+    ours = first_ids("transaction", vendor_ids, run, store)
+    ids = {ours.get(vendor_id, vendor_id): vendor_id for vendor_id in sorted(vendor_ids)}
+    names = store.names("transaction", ids=sorted(ids), tenant=run.connection.tenant_id)
+    newest = {name.alias.id: name.alias.vendor_id for name in names}
+    back = {ids[mine]: mine for mine, vendor_id in newest.items() if vendor_id != ids[mine]}
+    run.learn("transaction", {k: Found(mine, "it came under an earlier id again") for k, mine in back.items()})
 
 
 def _still_named(removed: set[str], run: Run, store: Store) -> set[str]:

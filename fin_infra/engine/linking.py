@@ -59,6 +59,8 @@ def _by_known_names(run: Run, listed: pl.DataFrame) -> pl.DataFrame:
         elif vendor_id != ours and (ours in vendor_ids or (newest[ours] != vendor_id and newest[ours] in vendor_ids)):
             run.learn("account", {vendor_id: Found(vendor_id, "listed beside the account it was taken for")})
             accounts = {**accounts, vendor_id: vendor_id}
+            if vendor_id in run.accounts:
+                run.accounts[vendor_id] = replace(run.accounts[vendor_id], account_id=vendor_id)
     run.aliases = {**run.aliases, "account": accounts}
     return listed.with_columns(pl.col("account_id").replace(accounts))
 
@@ -72,7 +74,7 @@ def _by_new_names(run: Run, listed: pl.DataFrame, known: Set[str], store: Store)
     )
     mine = [connection_id, *store.idle_connections(tenant)]
     free = held.filter(pl.col("connection_id").is_in(mine))
-    found = continued(new, free, _lasting(run, new["account_id"].to_list(), store))
+    found = continued(new, free, _lasting(run, new["account_id"].to_list(), free, store))
     for vendor_id, candidates in found.unsure.items():
         detail = f"it may be any of {', '.join(candidates)} under a new id; no guess was made, it is a new account"
         run.doubts.append(("accounts", Doubt("ambiguous_account", vendor_id, detail)))
@@ -87,8 +89,8 @@ def _by_new_names(run: Run, listed: pl.DataFrame, known: Set[str], store: Store)
     return listed.with_columns(pl.col("account_id").replace(renames))
 
 
-def _lasting(run: Run, new: Sequence[str], store: Store) -> dict[str, str]:
-    """{vendor's id: ours} of new accounts whose lasting id is known."""
+def _lasting(run: Run, new: Sequence[str], free: pl.DataFrame, store: Store) -> dict[str, str]:
+    """{vendor's id: ours} of new accounts whose lasting id is that of one that is free: two links may both have it."""
     feed = run.source.feed("accounts")
     if feed.persistent is None:
         return {}
@@ -96,7 +98,8 @@ def _lasting(run: Run, new: Sequence[str], store: Store) -> dict[str, str]:
     for page in run.pages["accounts", None]:
         ids |= feed.persistent(value_of(feed.parse, page)[0])
     names = store.names("persistent", vendor_ids=sorted(ids.values()), tenant=run.connection.tenant_id)
-    ours = {name.alias.vendor_id: name.alias.id for name in names}
+    candidates = set(free["account_id"])
+    ours = {name.alias.vendor_id: name.alias.id for name in names if name.alias.id in candidates}
     return {vendor_id: ours[ids[vendor_id]] for vendor_id in new if ids.get(vendor_id) in ours}
 
 
@@ -109,6 +112,7 @@ def learn_names(run: Run, feed: Feed, pages: Sequence[Page]) -> None:
         why = "the vendor's lasting id of the account"
         run.learn("persistent", {k: Found(ours, why) for k, ours in lasting.items() if known.get(k) != ours})
     if feed.login is not None:
-        logins = {feed.login(value) for value in values} - {None, *run.aliases.get("login", {})}
+        newest = list(run.aliases.get("login", {}))[-1:]  # an earlier one that is back is learned again
+        logins = {feed.login(value) for value in values} - {None, *newest}
         found = Found(run.connection.connection_id, "the login that delivers the accounts")
         run.learn("login", {str(login): found for login in sorted(map(str, logins))})

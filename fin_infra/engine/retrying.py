@@ -12,6 +12,7 @@ from typing import Any
 from fin_infra.connections import Connection, Connections, Vault
 from fin_infra.datasets.operations import Findings, Runs, Streams
 from fin_infra.engine.books import run_row
+from fin_infra.engine.delta import retried
 from fin_infra.engine.parts import renamed
 from fin_infra.engine.quarantine import finding_of
 from fin_infra.engine.report import SyncReport
@@ -109,9 +110,11 @@ def _row(
 
     cursor = store.cursor(stream, connection.generation)
     waiting = {page.subject for page in store.staged_pages(stream, cursor.generation)}
-    batch = Batch([Change(schema, renamed(built.good, run, store))], unfinished=sorted(waiting))
+    rows = renamed(built.good, run, store)
+    place = retried(cursor.body, rows, aliases, store) if source.kind == "cursor" else cursor.body
+    batch = Batch([Change(schema, rows)], unfinished=sorted(waiting))
     try:
-        applied = store.apply(batch, stream=stream, run_id=run_id, expect=cursor, next=cursor.body, books=books)
+        applied = store.apply(batch, stream=stream, run_id=run_id, expect=cursor, next=place, books=books)
     except StaleCursor:
         return Retried(kept, False, f"{stream} was synced at the same moment; try again")
     inserted, updated, *_ = applied.total()

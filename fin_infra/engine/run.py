@@ -52,6 +52,7 @@ class Run:
     redo: frozenset[str] = frozenset()  # series to be read anew
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
     whole: bool = True  # of a cursor stream: read from its very beginning, so what is not in it is gone
+    short_list: bool = False  # accounts are missing in the newest list, and are not closed before a second one agrees
     history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
     named: list[Alias] = field(default_factory=list)  # names that this run learned
 

@@ -16,6 +16,8 @@ STAGED_FOR = timedelta(hours=6)  # a page older than this is asked for again rat
 STAGE_EVERY = timedelta(seconds=2)
 WHOLE = ""
 """Stands for the subject of a cursor stream's pages, which are about the whole connection."""
+ANEW = "*"
+"""The same of a pass from the very beginning: it goes on as one, or what is missing in it would never be noticed."""
 
 
 def stage(run: Run, page: Page) -> None:
@@ -24,7 +26,8 @@ def stage(run: Run, page: Page) -> None:
     if page.reply is None or page.position is None or not (page.account or of_all):
         return
     n, reply = len(run.pages[page.dataset, page.subject]), page.reply
-    run.unstaged.append(StagedPage(page.subject or WHOLE, n, page.position, reply.status, reply.body, reply.at))
+    of_pass = ANEW if run.whole else WHOLE
+    run.unstaged.append(StagedPage(page.subject or of_pass, n, page.position, reply.status, reply.body, reply.at))
 
 
 def due(run: Run, now: datetime) -> bool:
@@ -45,8 +48,10 @@ def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str
     """Puts the pages of an earlier attempt first. Where each account goes on."""
     resume: dict[str, str] = {}
     lead = run.source.lead
+    passes = (ANEW,) if any(staged.subject == ANEW for staged in kept) else (WHOLE,)  # never pages of both
     for staged in kept:
-        account, subject = run.accounts.get(staged.subject), staged.subject or None
+        of_all = run.source.kind == "cursor" and staged.subject in passes
+        account, subject = run.accounts.get(staged.subject), None if of_all else staged.subject
         pages = run.pages.get((lead, subject), [])
         unknown = account is None and subject is not None
         if unknown or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:

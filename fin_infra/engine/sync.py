@@ -23,7 +23,7 @@ from fin_infra.datasets.operations import AccountStates
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
 from fin_infra.engine.changes import changes_of, since_of, wanted
-from fin_infra.engine.delta import begin_of
+from fin_infra.engine.delta import begin_of, halfway
 from fin_infra.engine.identities import hold_against
 from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
@@ -152,10 +152,13 @@ class Engine:
             if (failed := await self._learn_holdings(run, provider, dry_run)) is not None:
                 return failed
             wants = await self._offload(lambda: wanted(run, place, self._store, self._listed))
+        resume, begin = staging.restore(run, opening.staged, self._connections.vault), begin_of(run.source, place)
+        if staging.ANEW in resume:
+            resume, begin = {staging.WHOLE: resume[staging.ANEW]}, ""
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            staging.restore(run, opening.staged, self._connections.vault), wants, begin_of(run.source, place),
+            resume, wants, begin,
         )  # fmt: skip
         await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -218,7 +221,7 @@ class Engine:
                 run.begin_anew()
             run.whole = not ask.cursor
             await self._pages(run, http, ask, cursor, dry_run)
-            if run.stopped is None or not _may_begin_anew(run, run.stopped):
+            if run.stopped is None or not _may_begin_anew(run, ask, run.stopped):
                 break
         if run.stopped is not None:
             if isinstance(run.stopped, DefectError):
@@ -265,7 +268,7 @@ class Engine:
         batch = Batch(
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
             unfinished=[str(vendor_id) for name, vendor_id in run.pages if (name, vendor_id) not in run.complete],
-            aliases=run.named,
+            aliases=run.named, halfway=halfway(cursor.body) if run.source.kind == "cursor" else None,
         )  # fmt: skip
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
@@ -310,6 +313,9 @@ class Engine:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
         mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
         vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
+        if (source := resolve(run.connection.provider).source("accounts")) is not None:
+            listed = self._store.cursor(Stream(run.connection.connection_id, source.lead), run.connection.generation)
+            run.short_list = bool(json.loads(listed.body).get("suspect"))
         rows = self._store.values(Accounts, ("account_id", "kind", "currency"), {**mine, "status": "open"})
         last = dict(
             self._store.values(
@@ -336,8 +342,8 @@ class Engine:
         return self._store.cursor(stream, run.connection.generation).body != "{}"
 
 
-def _may_begin_anew(run: Run, error: FinInfraError) -> bool:
+def _may_begin_anew(run: Run, ask: Ask, error: FinInfraError) -> bool:
     """Whether reading from an earlier place can cure it."""
     if error.code == "cursor_invalid":
-        return run.source.kind == "cursor" and not run.whole
+        return run.source.kind == "cursor" and (not run.whole or bool(ask.resume))
     return error.code == "mutation_during_pagination" and run.source.kind != "series"

@@ -118,7 +118,8 @@ class Batch:
     """All that one run commits: rows, bookkeeping frames (runs, streams, account states, findings), evidence, names.
 
     `atomic`: never cut into several transactions, however long (a snapshot is switched whole). `unfinished`:
-    subjects whose staged pages stay, because the run could not bring them to their end.
+    subjects whose staged pages stay, because the run could not bring them to their end. `halfway`: the cursor's body
+    until the last of several transactions; None: it stays as it was.
     """
 
     changes: Sequence[Change]
@@ -127,6 +128,7 @@ class Batch:
     atomic: bool = False
     unfinished: Sequence[str] = ()
     aliases: Sequence[Alias] = ()
+    halfway: str | None = None
 
 
 @dataclass

@@ -120,9 +120,10 @@ class SqlStore:
                     self._write(sql, stream, run_id, chunk, applied, dry_run=True)
             return applied
         names = batch.aliases  # with the first chunk: a row under its first id is not found without them
+        before = expect.body if batch.halfway is None else batch.halfway
         for chunk in early:  # rows only: the cursor stays where it is until the last chunk
             with self.writing() as sql:
-                self._advance(sql, stream, expect, applied, expect.body, expect.run_id)
+                self._advance(sql, stream, expect, applied, before, expect.run_id)
                 self._name(sql, stream.connection_id, names)
                 self._write(sql, stream, run_id, chunk, applied)
             names = ()

@@ -34,8 +34,8 @@ SIGNS = [  # account, what it is, the amount as Plaid says it (what goes out is 
 
 @guarded(
     "what goes out comes in", "providers/plaid/frames.py",
-    '"amount": [negated(text(row, "amount")) for row in rows],',
-    '"amount": [text(row, "amount") for row in rows],',
+    '"amount": [_major(row, negated(text(row, "amount"))) for row in rows],',
+    '"amount": [_major(row, text(row, "amount")) for row in rows],',
 )  # fmt: skip
 async def test_t46_plaids_signs_by_kind_of_account(world: PlaidWorld) -> None:
     loan = bank("acc_3", type="loan", subtype="mortgage", mask="7777", current="1000", available=None)

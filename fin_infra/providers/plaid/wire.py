@@ -243,7 +243,7 @@ def transactions(body: bytes) -> Transactions:
     if status == "NOT_READY" or not cursor.strip():
         raise error_of("not_ready", "plaid has not fetched the transactions yet; it is asked again later")
     history = {"HISTORICAL_UPDATE_COMPLETE": True, "INITIAL_UPDATE_COMPLETE": False}.get(str(status))
-    ids = [text for text in removed if isinstance(text, str) and text.strip()]
+    ids = [text.strip() for text in removed if isinstance(text, str) and text.strip()]
     return Transactions(added, modified, ids, cursor, more, history)
 
 
