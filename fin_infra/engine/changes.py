@@ -19,7 +19,7 @@ from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
-from fin_infra.engine.parts import WINDOWED, Place, ids_of, note, renamed, value_of
+from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
@@ -182,11 +182,11 @@ def _window(
         ids = ids_of(built.rejects, row_id, run, store)
         done = reconcile(
             held, _as_transactions(built.good, name), account=account.account_id,
-            keep=frozenset(ids) if all(ids) else None, suspect=frozenset(spot.get("suspect", ())),
+            keep=frozenset(ids) if all(ids) else None, suspect=confirmable(spot, run.started_at),
             judged_from=since and _later(since, run.source.margin),
         )  # fmt: skip
     note(run, name, done)
-    after = place["accounts"][account.vendor_id] = _spot(spot, held, done, settled=not built.rejects)
+    after = place["accounts"][account.vendor_id] = _spot(spot, held, done, run.started_at, settled=not built.rejects)
     if schema is Transactions:
         until_next = since_of(run.source, place, date.max).get(account.vendor_id, date.min)
         settled = not built.rejects and not done.suspect
@@ -235,7 +235,9 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     )
 
 
-def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled: bool) -> Place:
+def _spot(
+    before: Place, held: pl.DataFrame | None, done: Reconciled, now: datetime, *, settled: bool
+) -> Place:  # fmt: skip
     """Where the account stands now. While something waits to be confirmed or was rejected, the window does not move.
 
     `held` is None where none of the rows held is pending but those that came again.
@@ -251,7 +253,7 @@ def _spot(before: Place, held: pl.DataFrame | None, done: Reconciled, *, settled
     spot = {
         "newest": _iso(newest), "oldest_pending": min(oldest, default=None),
         "undated_pending": pending.null_count() > 0 or (not settled and before.get("undated_pending", False)),
-        "suspect": sorted(done.suspect),
+        **doubted(before, done.suspect, now),
     }  # fmt: skip
     return {name: value for name, value in spot.items() if value}
 
@@ -265,7 +267,7 @@ def _pending(rows: pl.DataFrame) -> pl.Series:
 
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     """The whole set: one no longer listed is closed, not deleted; a much shorter list closes nothing at first."""
-    before, place["suspect"] = place.get("suspect"), None
+    before: Place = {name: place.pop(name) for name in ("suspect", "missed_at") if name in place}
     built = replace(built, good=continued_list(run, built.good, store))
     mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
     rejected = [(reject.row.get("account_id") or "").strip() for reject in built.rejects]
@@ -281,8 +283,8 @@ def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
     digest = hashlib.sha256("\n".join(sorted(absent["account_id"])).encode()).hexdigest()[:16]
     open_ones = held.filter(pl.col("status") == "open").height
     shrunk = built.good.is_empty() or absent.height > max(1, SHRINK_SHARE * open_ones)
-    if shrunk and before != digest:
-        place["suspect"] = digest
+    if shrunk and confirmable(before, run.started_at) != {digest}:
+        place.update(doubted(before, [digest], run.started_at))
         detail = f"{absent.height} of {open_ones} accounts are not listed; none is closed until a second read agrees"
         run.doubts.append(("accounts", Doubt("shrink_guard", run.connection.connection_id, detail)))
         return Change(Accounts, built.good)
@@ -319,14 +321,15 @@ def _snapshot(
     gone = [key for key in held if key not in came and key[-1] not in unusable]
     if schema is Holdings:
         spot = place["accounts"].setdefault(account.vendor_id, {})
-        suspect, spot["suspect"] = spot.get("suspect"), sorted(key[-1] for key in gone)
+        before: Place = {name: spot.pop(name) for name in ("suspect", "missed_at") if name in spot}
+        missed = {key[-1] for key in gone}
         shrunk = len(gone) > max(1, SHRINK_SHARE * len(held)) or (built.good.is_empty() and gone)
-        if shrunk and suspect != spot["suspect"]:
+        if shrunk and confirmable(before, run.started_at) != missed:
+            spot.update(doubted(before, missed, run.started_at))
             detail = f"{len(gone)} of {len(held)} holdings are gone; nothing is changed until a second read agrees"
             run.doubts.append((schema.dataset_name(), Doubt("shrink_guard", account.account_id, detail)))
             run.held_back.add(account.vendor_id)
             return Change(schema, built.good.clear())
-        del spot["suspect"]
     return Change(schema, built.good, gone)
 
 

@@ -12,7 +12,7 @@ from fin_infra.datasets.base import Dataset, Reject
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.identities import moved, stepped
 from fin_infra.engine.identity import Found
-from fin_infra.engine.parts import Place, first_ids, ids_of, note, renamed, value_of
+from fin_infra.engine.parts import Place, confirmable, doubted, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
 from fin_infra.engine.run import Run
@@ -65,20 +65,21 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     mentioned = {*rows["account_id"], *wholly, *(_accounts_of(run, store) if removed else ())}
     keep = ids_of(rejects, "transaction_id", run, store)
     parts, gone = [rows.clear()], []
+    suspects = {v: {k: spot[k] for k in ("suspect", "missed_at") if k in spot} for v, spot in spots.items()}
     anchors = {vendor_id: moved(spots.get(vendor_id, {}).get("anchor", {})) for vendor_id in run.accounts}
     for account in sorted(mentioned):
         mine = rows.filter(pl.col("account_id") == account)
         vendor_id = ours.get(account, account)
         if account in wholly:
-            spot = spots.setdefault(vendor_id, {})
+            spot = spots.get(vendor_id, {})
             held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account})
             done = reconcile(
                 held, mine, account=account, keep=frozenset(keep) if all(keep) else None,
-                suspect=frozenset(spot.get("suspect", ())),
+                suspect=confirmable(spot, run.started_at),
                 # of one without rows the others tell how far back the vendor's history goes
                 judged_from=None if mine.height else rows["booked_on"].min(),  # type: ignore[arg-type]
             )  # fmt: skip
-            spot["suspect"] = sorted(done.suspect)
+            suspects[vendor_id] = doubted(spot, done.suspect, run.started_at)
         else:
             held = _touched(feed.schema, account, mine, removed, run, store)
             done = reconcile_delta(held, mine, removed)
@@ -90,7 +91,7 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         gone += [(tenant, account, row_id) for row_id in done.removed]
         if (newest := done.rows["booked_on"].max()) is not None:
             run.newest[vendor_id] = str(newest)
-    suspect = {vendor_id: {"suspect": spot["suspect"]} for vendor_id, spot in spots.items() if spot.get("suspect")}
+    suspect = {vendor_id: spot for vendor_id, spot in suspects.items() if spot}
     place["unconfirmed"] = bool(suspect)
     whole = run.history is not False  # while older rows still come, they move no balance
     place["accounts"] = {**suspect, **{k: {**suspect.get(k, {}), "anchor": anchors[k]} for k in anchors if whole}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -16,12 +16,31 @@ from fin_infra.providers.base import Page
 from fin_infra.store import Store
 
 Place = dict[str, Any]
-"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids; or
-`instruments`, each with its spot, see `series`; or the vendor's own `cursor`."""
+"""A stream's position: `accounts`, by the vendor's id: newest, oldest_pending, undated_pending, suspect ids and
+since when; or `instruments`, each with its spot, see `series`; or the vendor's own `cursor`."""
 WINDOWED = {"transactions": ("transaction_id", "booked_on"), "activities": ("activity_id", "recorded_at")}
 """Datasets that are read by windows: the column of a row's id, and the one that the vendor cuts a window by."""
+CONFIRMED_APART = timedelta(minutes=10)
+"""A second read confirms what a first one missed only so much later: one outage spoils reads in a row."""
 RENAMED = {"transaction": ("transaction_id", "pending_transaction_id"), "activity": ("activity_id",)}
 """Columns with ids that a vendor may issue anew, by the kind of their aliases."""
+
+
+def confirmable(spot: Place, now: datetime) -> frozenset[str]:
+    """What an earlier read missed, if that is long enough ago for this one to confirm it."""
+    missed_at = spot.get("missed_at")
+    if missed_at is not None and abs(now - datetime.fromisoformat(missed_at)) < CONFIRMED_APART:
+        return frozenset()
+    return frozenset(spot.get("suspect", ()))
+
+
+def doubted(before: Place, suspect: Iterable[str], now: datetime) -> Place:
+    """What a spot remembers of what is missed: what it is, and since when just that is."""
+    ids = sorted(suspect)
+    if not ids:
+        return {}
+    since = before.get("missed_at") if ids == before.get("suspect") else None
+    return {"suspect": ids, "missed_at": since or now.isoformat()}
 
 
 def value_of(parse: Callable[[bytes], Any], page: Page) -> tuple[Any, datetime]:

@@ -324,3 +324,52 @@ async def test_a_date_of_the_year_one_stops_nobody(world: World) -> None:
     assert world.ids() == ["f1", "g1", "g2"]
     assert resolve(connection.provider).name == "teller"
     assert min(row["booked_on"] for row in world.rows("transactions")) == date(1, 1, 1)
+
+
+@guarded(
+    "one outage confirms itself", "engine/parts.py",
+    "    if missed_at is not None and abs(now",
+    "    if False and abs(now",
+)  # fmt: skip
+async def test_t36_two_empty_answers_of_one_outage_confirm_nothing(world: World) -> None:
+    rows = [bought(f"txn_{n}", on=f"2026-11-{n + 1:02}") for n in range(20)]
+    account = checking("acc_1", *reversed(rows))
+    world.bank.enroll("tok", account)
+    connection = await world.link()
+    await world.work()
+    kept, account.transactions[:] = list(account.transactions), []
+    for _ in range(3):
+        world.clock.advance(timedelta(seconds=90))
+        async with world.runtime() as runtime:
+            report = await runtime.engine.sync("transactions", connection.connection_id)
+        assert (report.outcome, report.total.removed) == ("partial", 0)
+    account.transactions[:] = kept
+    await world.next_day()
+    assert len(world.ids()) == 20
+    assert len(world.rows("transactions", history=True)) == 20
+    account.transactions.clear()
+    await world.next_day()
+    await world.next_day()
+    assert "txn_19" not in world.ids(), "two days in a row it is so"
+
+
+@guarded(
+    "an empty page in the middle ends the history", "providers/teller/client.py",
+    "            if position and page.value == []:", "            if False:",
+)  # fmt: skip
+async def test_t43_an_empty_page_in_the_middle_of_a_first_read_does_not_end_it(world: World) -> None:
+    rows = [bought(f"txn_{n:03}", on=f"2026-{1 + n // 28:02}-{1 + n % 28:02}") for n in range(250)]
+    world.bank.enroll("tok", checking("acc_1", *reversed(rows)))
+    connection = await world.link()
+    asked: list[str] = []
+
+    def hide(path: str) -> None:
+        asked.append(path)
+        if [p.endswith("/transactions") for p in asked].count(True) == 2 and path.endswith("/transactions"):
+            world.bank.fail_next(Fault("garbage", body=b"[]"))
+
+    world.bank.on_request = hide
+    async with world.runtime() as runtime:
+        report = await runtime.engine.sync("transactions", connection.connection_id)
+    assert report.outcome == "ok"
+    assert len(world.ids()) == 250

@@ -40,6 +40,8 @@ async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
         more = True
         while more:
             page = await _transactions(http, ask, account, position)
+            if position and page.value == []:  # the list ends so; one that is wrongly empty would end the history too
+                page = await _transactions(http, ask, account, position)
             rows = page.value or []
             if position and not rows and page.error is None and not await _exists(http, account, position):
                 # the row we went on behind is gone: its page says nothing of what is older, so go on behind another

@@ -31,7 +31,9 @@ async def test_a_paper_account_that_was_reset_does_not_fill_the_old_one(market: 
     await market.sync("accounts")
     await market.sync("holdings")
     before = {row["account_id"] for row in market.rows("holdings")}
-    fresh = SimBrokerage("acc-new", cash="50", positions=[SimPosition("F", "3", "11", current_price="12")])
+    fresh = SimBrokerage(
+        "acc-new", account_number="PA3SIM00002", cash="50", positions=[SimPosition("F", "3", "11", current_price="12")]
+    )
     for key, (secret, _) in list(market.broker.keys.items()):
         market.broker.keys[key] = (secret, fresh)
     market.clock.advance(timedelta(hours=1))
