@@ -6,6 +6,8 @@ on the text: polars turns a too fine decimal into 0 and a too large one into nul
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -237,6 +239,32 @@ def _cleaned(name: str) -> pl.Expr:
     """Control characters to blanks, outer blanks off, nothing left → null."""
     column = pl.col(name).str.replace_all(r"[\x00-\x1f\x7f-\x9f]+", " ").str.strip_chars()
     return pl.when(column != "").then(column).alias(name)
+
+
+FINGERPRINT = "fp1"
+"""The recipe of ids that are made here; a changed one gets another number, and its rows are then issued anew."""
+
+
+def identified(ids: Sequence[str | None], *fields: Sequence[str | None]) -> list[str | None]:
+    """The ids; for a row without one a fingerprint of `fields` and which of its equals in the answer it is.
+
+    For vendors that give none. `fields`: columns as the vendor says them, not what was made of them here, and of those
+    the ones that stay: date, amount, currency, text. Rows that are equal in all of them are numbered, so that two real
+    purchases stay two and a later answer gives the same ids, whatever the order of its rows. To be called with all rows
+    of an account's answer. An answer must show a day whole or not at all.
+    """
+    if all(own is not None and own.strip() for own in ids):
+        return list(ids)
+    equals: dict[str, int] = {}
+    made: list[str | None] = []
+    for own, *said in zip(ids, *fields, strict=True):
+        if own is not None and own.strip():
+            made.append(own)
+            continue
+        mark = hashlib.sha256(json.dumps([text.strip() if text else None for text in said]).encode()).hexdigest()[:20]
+        equals[mark] = equals.get(mark, 0) + 1
+        made.append(f"{FINGERPRINT}_{mark}_{equals[mark]}")
+    return made
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
