@@ -50,7 +50,7 @@ def transactions(pages: Sequence[tuple[Rows, datetime]], ask: Ask, account: Acco
     assert account is not None
     rows = [row for page, _ in pages for row in page]
     days, amounts, texts = ([row[name] for row in rows] for name in ("day", "amount", "text"))
-    columns = {
+    columns: Mapping[str, Sequence[str | None]] = {
         "account_id": [account.account_id] * len(rows),
         "transaction_id": identified([None] * len(rows), days, amounts, texts),
         "booked_on": days, "amount": amounts, "description": texts,
@@ -137,15 +137,16 @@ async def test_t09_equal_rows_without_ids_stay_as_many_as_there_are(world: Ledge
 
 
 @guarded(
-    "an id is made of what was made here", "datasets/base.py",
-    "json.dumps([text.strip() if text else None for text in said])", "json.dumps([id(said)])",
+    "an id is made of half of what the vendor says", "datasets/base.py",
+    "for text in said]", "for text in said[:1]]",
 )  # fmt: skip
-async def test_t11_ids_made_of_what_the_vendor_says_are_the_same_in_every_process(world: LedgerWorld) -> None:
+async def test_t11_ids_made_of_what_the_vendor_says_are_the_same_in_every_answer(world: LedgerWorld) -> None:
     world.ledger.rows = [coffee(amount=f"-{n}.00") for n in range(1, 9)]
     await world.linked({"key": "k"}, "ada")
     await world.work()
     known = world.known()
     for _ in range(3):
+        world.ledger.rows.reverse()
         await world.next_day()
     assert world.known() == known
     assert len(world.rows("transactions", history=True)) == 8
