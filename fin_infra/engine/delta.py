@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -120,12 +121,12 @@ def _net(
     assert feed.removed is not None
     frames, rejects = [feed.schema.empty()], dict[str, Reject]()
     removed: set[str] = set()
+    nameless = itertools.count()
     for page in pages:
         value, at = value_of(feed.parse, page)
         built = feed.frames([(value, at)], ask, None)
         frames.append(built.good)
-        rejected = {(r.row.get("transaction_id") or "").strip() or f" {len(rejects) + n}": r
-                    for n, r in enumerate(built.rejects)}  # fmt: skip
+        rejected = {(r.row.get("transaction_id") or "").strip() or f" {next(nameless)}": r for r in built.rejects}
         came = set(built.good["transaction_id"])
         rejects = {row_id: r for row_id, r in rejects.items() if row_id not in came} | rejected
         removed = (removed - came - rejected.keys()) | set(feed.removed(value))
