@@ -144,14 +144,26 @@ def test_t16_t50_kills_of_the_servers_processes_lose_and_double_nothing(server: 
 
 def kill_one(url: str, draw: random.Random) -> bool:
     """SIGKILL for one of the processes that serve the worker. Whether it was at work."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        recovered(url)
+        try:
+            return _kill_one(url, draw)
+        except (psycopg.OperationalError, ProcessLookupError):  # the kill before this one still throws people out
+            assert time.monotonic() < deadline, "the server did not come back"
+
+
+def _kill_one(url: str, draw: random.Random) -> bool:
     soon = time.monotonic() + 0.5
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as sql:
-        busy: list[tuple[int, str]] = []
-        while not busy and time.monotonic() < soon:  # one in the middle of something is the better prey
+        busy, victims = list[tuple[int, str]](), list[tuple[int, str]]()
+        while not busy and (
+            not victims or time.monotonic() < soon
+        ):  # one in the middle of something is the better prey
             victims = sql.execute(VICTIMS).fetchall()
             busy = [victim for victim in victims if victim[1] != "idle"]
-        pid, state = draw.choice(busy or victims)
-        os.kill(pid, signal.SIGKILL)
+    pid, state = draw.choice(busy or victims)
+    os.kill(pid, signal.SIGKILL)
     return bool(state != "idle")
 
 
