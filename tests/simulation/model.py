@@ -78,6 +78,12 @@ class Book:
         if self.read_anew:
             self.edge = max(self.edge, min((row.day for row in self.rows.values()), default=self.edge))
 
+    @property
+    def horizon(self) -> date:
+        """Rows older than this may be there still. Of an account that shows nothing after a re-link it is unknown: how
+        far back the vendor's history reaches, only the login's other accounts tell."""
+        return date.max if self.read_anew and not self.rows else self.edge
+
     def reissue(self, vendor_id: str, new_ids: Mapping[str, str], held: Mapping[str, Row]) -> None:
         """All ids are new. `held`: our rows of the account by their ids."""
         self.vendor_id, self.reissued = vendor_id, True
@@ -160,7 +166,7 @@ def final(books: Mapping[str, Book], held: Iterable[Held]) -> list[str]:
             if found.row._replace(status=row.status) != row or found.row.status not in states:
                 wrong.append(f"{row.id} of {account} is {_said(found.row)}; the vendor shows {_said(row)}")
         for row_id, found in ours.items():
-            if row_id in book.rows or found.row.day < book.edge:
+            if row_id in book.rows or found.row.day < book.horizon:
                 continue
             if found.row.status != "expired" or row_id not in book.pended:
                 wrong.append(f"{row_id} of {account} is still there as {_said(found.row)}")
@@ -182,7 +188,7 @@ def _by_content(book: Book, ours: Mapping[str, Held]) -> list[str]:
     wrong += [
         f"double or gone, and still in {book.id} after a re-link: {told}"
         for told in kept - shown
-        if told[1] >= book.edge
+        if told[1] >= book.horizon
     ]
     for new, first in book.first_ids.items():
         if first not in ours:
