@@ -486,10 +486,9 @@ def _signed_like(quantity: str | None, amount: str | None) -> str | None:
 
 
 def _sum(amounts: Sequence[str | None]) -> str | None:
-    numbers = [_number(amount) for amount in amounts]
-    if any(number is None for number in numbers):
-        return None
     total = Decimal(0)
-    for number in numbers:
-        total = EXACT.add(total, number or Decimal(0))
+    for amount in amounts:
+        if (number := _number(amount)) is None:
+            return None
+        total = EXACT.add(total, number)
     return format(total, "f")
