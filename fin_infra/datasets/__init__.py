@@ -17,13 +17,18 @@ DATASETS: dict[str, str] = {
     "holdings": "fin_infra.datasets.holdings:Holdings",
     "activities": "fin_infra.datasets.activities:Activities",
     "instruments": "fin_infra.datasets.instruments:Instruments",
+    "corporate_actions": "fin_infra.datasets.corporate_actions:CorporateActions",
+    "fx_rates": "fin_infra.datasets.fx_rates:FxRates",
     "prices": "fin_infra.datasets.prices:Prices",
     "account_states": "fin_infra.datasets.operations:AccountStates",
     "streams": "fin_infra.datasets.operations:Streams",
     "runs": "fin_infra.datasets.operations:Runs",
     "findings": "fin_infra.datasets.operations:Findings",
 }
-SYNCED = ("accounts", "balances", "transactions", "holdings", "activities", "instruments", "prices")
+SYNCED = (
+    "accounts", "balances", "transactions", "holdings", "activities", "instruments", "corporate_actions", "fx_rates",
+    "prices",
+)  # fmt: skip
 """Rows from vendors: with history and change feed. In the order in which they are best synced."""
 
 

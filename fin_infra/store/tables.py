@@ -154,6 +154,18 @@ ALIASES = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+SYMBOL_ALIASES = Table(
+    "symbol_aliases", METADATA,
+    Column("provider", Text, primary_key=True),       # whose spelling it is
+    Column("symbol", Text, primary_key=True),
+    Column("valid_from", Text, primary_key=True),     # the first day it means this instrument; "" since ever
+    Column("valid_to", Text),                         # the first day it no longer does; NULL still
+    Column("instrument", Text, nullable=False),       # InstrumentKey
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
 DUE = Table(
     "due", METADATA,
     Column("schedule", Text, primary_key=True),

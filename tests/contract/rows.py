@@ -151,17 +151,18 @@ def value_of(name: str, dtype: pl.DataType) -> st.SearchStrategy[Any]:
 def frames_of(schema: type[Dataset], *, tenant: str, max_rows: int = 6) -> st.SearchStrategy[pl.DataFrame]:
     """Frames of a schema for one tenant, with keys that differ and nulls wherever it allows them.
 
-    Of what belongs to no tenant, the instruments carry the tenant's name: nobody else has the same.
+    Of what belongs to no tenant, the first of the key carries the tenant's name: nobody else has the same.
     """
     columns = schema.columns()
     key = schema.primary_key()
+    mine = words.map(lambda word: f"us:{tenant}{word}")
     rows = st.fixed_dictionaries(
         {
             name: st.none() | value_of(name, dtype) if columns[name].nullable else value_of(name, dtype)
             for name, dtype in schema.dtypes().items()
         }
         | {"tenant_id": st.just(tenant)}
-        | ({} if "tenant_id" in columns else {"instrument": words.map(lambda word: f"us:{tenant}{word}")})
+        | ({} if "tenant_id" in columns else {key[0]: mine})
     )
     several = st.lists(rows, min_size=1, max_size=max_rows, unique_by=lambda row: tuple(row[name] for name in key))
     return several.map(lambda found: frame(schema, found))

@@ -65,8 +65,11 @@ def test_rows_of_vendors_come_back_equal_dtype_for_dtype(bench: Bench, name: str
     )
     whose: dict[str, Any] = {"tenant": connection.connection_id}
     if "tenant_id" not in schema.dtypes():
-        whose = {"instruments": mine["instrument"].to_list()}
-    assert_frame_equal(held(bench.store, schema, **whose), in_key_order(mine, schema), check_exact=True)
+        whose = {"instruments": mine["instrument"].to_list()} if "instrument" in schema.dtypes() else {}
+    back = held(bench.store, schema, **whose)
+    if not whose:
+        back = back.filter(pl.col(schema.key()[0]).is_in(mine[schema.key()[0]].to_list()))
+    assert_frame_equal(back, in_key_order(mine, schema), check_exact=True)
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in SYNCED])
