@@ -144,9 +144,11 @@ amounts = st.integers(1 - 10**36, 10**36 - 1).map(lambda n: Decimal(n).scaleb(-1
 def test_t41_decimals_and_text_are_divided_alike_and_exactly(rows: list[tuple[Decimal, str | None]]) -> None:
     values, codes = [amount for amount, _ in rows], [code for _, code in rows]
     exact = [value if code in ("GBP", None) else value.scaleb(-2) for value, code in zip(values, codes, strict=True)]
-    frame = pl.DataFrame({"p": values, "currency": codes}, schema={"p": MONEY, "currency": pl.String})
+    written = pl.DataFrame(
+        {"p": [f"{v:f}" for v in values], "currency": codes}, schema_overrides={"currency": pl.String}
+    )
+    frame = written.with_columns(pl.col("p").cast(MONEY))
     assert to_major(frame, ["p"])["p"].to_list() == exact
-    written = pl.DataFrame({"p": [str(v) for v in values], "currency": codes}, schema_overrides={"currency": pl.String})
     assert [Decimal(text) for text in to_major(written, ["p"])["p"]] == exact
 
 
