@@ -18,6 +18,7 @@ from fin_infra.datasets.prices import Prices
 from fin_infra.errors import FrameError, UsageError
 from fin_infra.instruments.currencies import (
     ALIASES,
+    EXACT,
     Currency,
     currencies,
     currency,
@@ -137,13 +138,15 @@ def test_t41_prices_in_pence_are_built_in_pounds_and_the_unit_is_recorded() -> N
     assert len(built.rejects) == 2
 
 
-amounts = st.integers(1 - 10**36, 10**36 - 1).map(lambda n: Decimal(n).scaleb(-16))
+amounts = st.integers(1 - 10**36, 10**36 - 1).map(lambda n: EXACT.scaleb(Decimal(n), -16))
 
 
 @given(st.lists(st.tuples(amounts, st.sampled_from(["GBp", "GBX", "ILA", "ZAc", "USX", "GBP", None])), min_size=1))
 def test_t41_decimals_and_text_are_divided_alike_and_exactly(rows: list[tuple[Decimal, str | None]]) -> None:
     values, codes = [amount for amount, _ in rows], [code for _, code in rows]
-    exact = [value if code in ("GBP", None) else value.scaleb(-2) for value, code in zip(values, codes, strict=True)]
+    exact = [
+        value if code in ("GBP", None) else EXACT.scaleb(value, -2) for value, code in zip(values, codes, strict=True)
+    ]
     written = pl.DataFrame(
         {"p": [f"{v:f}" for v in values], "currency": codes}, schema_overrides={"currency": pl.String}
     )
