@@ -62,7 +62,7 @@ def test_a_code_with_a_factor_is_counted_in_another(row: dict[str, str]) -> None
         since = currency(row["code"]).fixed_since
         assert since is not None
         assert row["note"].startswith(f"replaced {since}")
-        assert normalised(row["code"], date(1998, 12, 31)) == (row["code"], 1)
+        assert normalised(row["code"], date(1998, 12, 31)) == (row["code"], Decimal(1))
 
 
 def test_what_is_beside_the_reference_is_historic_and_leads_to_a_currency_of_today() -> None:
@@ -70,7 +70,7 @@ def test_what_is_beside_the_reference_is_historic_and_leads_to_a_currency_of_tod
     assert {found.status for found in more} == {"historic"}
     assert {currency(normalised(found.code)[0]).status for found in more} == {"active"}
     assert normalised("BGL") == ("EUR", Decimal(1955830) / 1000)
-    assert normalised("BGL", date(2020, 1, 1)) == ("BGN", 1000)
+    assert normalised("BGL", date(2020, 1, 1)) == ("BGN", Decimal(1000))
 
 
 def test_codes_and_numbers_are_unique() -> None:
