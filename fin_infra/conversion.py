@@ -155,7 +155,7 @@ def _counted(codes: Sequence[str]) -> pl.DataFrame:
             changes |= {step.fixed_since} if step.fixed_since else set()
             step = currencies()[step.normalises_to]
         rows += [(code, day, *normalised(code, day)) for day in sorted(changes)]
-    schema = pl.Schema({"code": pl.String, "from": pl.Date, "into": pl.String, "factor": MONEY})
+    schema = {"code": pl.String(), "from": pl.Date(), "into": pl.String(), "factor": MONEY}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
