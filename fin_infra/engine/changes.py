@@ -12,10 +12,12 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
+from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.actions import asked_about, taken_over
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
@@ -38,6 +40,8 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     assert series is not None
     held = store.instruments_held(run.connection.tenant_id)
     run.instruments = sorted(set(run.ordered) if run.ordered is not None else {*listed, *held})
+    if run.source.lead == "corporate_actions":
+        return asked_about(run)
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
@@ -82,6 +86,8 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
+                elif feed.schema is CorporateActions:
+                    change = taken_over(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
