@@ -12,10 +12,12 @@ import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
+from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.actions import asked_about, taken_over
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
@@ -54,6 +56,8 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     assert series is not None
     universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
     run.instruments = sorted(set(run.ordered if run.ordered is not None else universe(run, store, listed)))
+    if run.source.lead == "corporate_actions":
+        return asked_about(run)
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
@@ -108,6 +112,8 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
+                elif feed.schema is CorporateActions:
+                    change = taken_over(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
