@@ -24,7 +24,7 @@ from fin_infra.cli.output import put, say
 from fin_infra.datasets import DATASETS, SYNCED, dataset
 from fin_infra.datasets.base import Dataset
 from fin_infra.errors import CODES
-from fin_infra.planning.schedules import Rule
+from fin_infra.planning.rules import FIELDS
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
@@ -241,7 +241,7 @@ def schedules_page() -> str:
             f"`{name}`", _schedule_type(name, field),
             "required" if field.is_required() else _default(field.default or None), field.description or "",
         )
-        for name, field in Rule.model_fields.items()
+        for name, field in FIELDS.items()
     ]  # fmt: skip
     return _page(
         "# Schedules",
