@@ -25,7 +25,7 @@ from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import SHAPES, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.series import PRICES, SHAPES, Listing, Shape, judge, known_calendar, open_doubts, wants_of
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
@@ -64,7 +64,15 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
-    return wants_of(series, run.instruments, bars, spots, now)
+    return wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+
+
+def _listings(run: Run, store: Store) -> dict[str, Listing]:
+    """First and last day of trading, of the instruments of which somebody told one."""
+    if _shape(run) is not PRICES:
+        return {}
+    parts = store.read(Instruments, Query(instruments=run.instruments), ["instrument", "listed_on", "delisted_on"])
+    return {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}
 
 
 def _undescribed(run: Run, asked: Place) -> list[Want]:
