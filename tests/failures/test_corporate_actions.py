@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from fin_infra.cli import app
+from fin_infra.errors import UsageError
 from fin_infra.providers.alpaca.simulator import Fault
+from fin_infra.reader import read
 from tests.broker import SCHEDULES, BrokerWorld, broker_of, position
 from tests.guards import guarded
 
@@ -221,3 +227,188 @@ async def test_t31_actions_are_read_of_what_was_sold_long_ago_and_of_what_is_wat
     await market.sync("corporate_actions", DAY)
     assert acted(market) == [("us:SEEN", "2026-11-27", "split"), ("us:SOLD", "2026-11-27", "split")]
     assert market.asked(ACTIONS)[-1]["symbols"] == "AAPL,SEEN,SOLD", "a coin has none"
+
+
+# -- T-30, T-31, T-33: prices adjusted when they are read ------------------------------------------------------------------
+
+
+def closes(market: BrokerWorld, symbol: str = "AAPL", **filters: Any) -> dict[str, Decimal]:
+    rows = market.rows("prices", instruments=[f"us:{symbol}"], **filters)
+    return {row["session"].isoformat(): row["close"] for row in rows}
+
+
+async def flat(market: BrokerWorld, *symbols: str, close: str = "100") -> None:
+    """Each costs the same on every day, as far as nothing happens to it."""
+    for symbol in symbols:
+        for day in market.sessions():
+            market.bar(symbol, day, close)
+    await market.link(*symbols)
+
+
+async def through(market: BrokerWorld, *days: str) -> None:
+    """The actions an hour before the open of each day, the prices half an hour after its close."""
+    for day in days:
+        market.clock.set(market.after_close(day, -timedelta(hours=8)))
+        await market.work()
+        await market.work_after(day)
+
+
+WEEK = ("2026-11-24", "2026-11-25", "2026-11-27", "2026-11-30")
+
+
+@guarded("bars of two share counts join", "reader.py", "made = adjusted(prices, _actions(prices, asked), adjust)",
+         "made = prices")  # fmt: skip
+async def test_t30_the_worth_of_a_position_is_continuous_over_a_split(market: BrokerWorld) -> None:
+    """As-traded quantities belong with raw bars, today's quantity with split-adjusted ones: the same worth on any day."""
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    for day in WEEK:
+        if day == str(SPLIT):
+            market.broker.account("PK1").positions = [position("AAPL", qty="500", price="2")]
+        market.clock.set(market.after_close(day, -timedelta(hours=8)))
+        await market.work()
+        await market.sync("holdings", at=market.after_close(day, timedelta(minutes=20)))
+        await market.work_after(day)
+    raw, split = closes(market), closes(market, adjust="split")
+    assert {raw[day] for day in WEEK[:2]} == {Decimal(100)}
+    assert {raw[day] for day in WEEK[2:]} == {Decimal(2)}
+    held = market.rows("holdings", history=True)
+    assert {row["quantity"] for row in held} == {Decimal(10), Decimal(500)}
+    for day in WEEK:
+        at = market.after_close(day)
+        [then] = market.rows("holdings", as_of=at)
+        assert then["quantity"] * raw[day] == 1000, day
+        assert 500 * split[day] == 1000, "counted in today's shares"
+    assert set(split.values()) == {Decimal(2)}
+    assert {row["basis"] for row in market.rows("prices", adjust="split")} == {"split_adjusted"}
+    assert {row["basis"] for row in market.rows("prices")} == {"raw"}
+    assert market.findings() == {}
+
+
+async def test_t31_what_was_sold_before_its_split_is_adjusted_like_what_is_still_held(market: BrokerWorld) -> None:
+    await flat(market, "AAPL", "SOLD")
+    for symbol in ("AAPL", "SOLD"):
+        market.broker.split(symbol, SPLIT, "3", "2")
+    await through(market, "2026-11-24")
+    market.broker.account("PK1").positions = [position("AAPL")]
+    for wait in (HOUR, HOUR):
+        await market.sync("holdings", wait)
+    await through(market, "2026-11-25", "2026-11-27", "2026-11-30")
+    assert {row["instrument"] for row in market.rows("holdings")} == {"us:AAPL"}
+    assert closes(market, "SOLD", adjust="split") == closes(market, adjust="split")
+    assert set(closes(market, "SOLD", adjust="split").values()) == {
+        Decimal("66.6667"),
+        Decimal("66.666666666666666667"),
+    }
+
+
+async def test_t33_reading_again_and_syncing_again_adjusts_nothing_twice(market: BrokerWorld) -> None:
+    await flat(market, "AAPL")
+    market.broker.dividend("AAPL", date(2026, 11, 25), "1")
+    market.broker.split("AAPL", SPLIT, "2", "1")
+    await through(market, *WEEK)
+    kinds = ("split", "total")
+    first = {kind: market.frame("prices", adjust=kind) for kind in kinds}
+    for wait in (HOUR, DAY):
+        await market.sync("corporate_actions", wait)
+        await market.sync("prices", HOUR)
+    for kind in kinds:
+        again = market.frame("prices", adjust=kind, until=date(2026, 11, 30))
+        same = ["instrument", "session", "basis", "open", "high", "low", "close", "volume"]
+        assert again.select(same).equals(first[kind].select(same))
+    assert closes(market, adjust="total")["2026-11-24"] == Decimal("49.5"), "half of 100 less a hundredth"
+
+
+async def test_adjusted_closes_are_those_of_the_vendors_own_adjustment(market: BrokerWorld) -> None:
+    """Its figures are rounded to four decimals."""
+    market.has_bars("AAPL")
+    await market.link("AAPL")
+    days = market.sessions("2026-01-01")
+    market.broker.split("AAPL", days[30], "3", "2")
+    market.broker.split("AAPL", days[90], "1", "8")
+    market.broker.stock_dividend("AAPL", days[120], "0.05")
+    for n in (20, 60, 90, 150):
+        market.broker.dividend("AAPL", days[n], "0.25")
+    await through(market, *WEEK)
+    for kind, theirs in (("split", "split"), ("total", "all")):
+        shown = market.broker._adjusted("AAPL", market.broker.bars("AAPL"), theirs)
+        wanted = {day.isoformat(): Decimal(bar.close) for day, bar in shown}
+        found = closes(market, adjust=kind)
+        assert len(found) > 200
+        assert all(abs(close - wanted[day]) <= Decimal("0.00011") for day, close in found.items())
+
+
+async def test_a_read_of_some_days_and_columns_is_the_part_of_the_whole_one(market: BrokerWorld) -> None:
+    """What `until` leaves out still counts: a chart of last year does not step when this year splits."""
+    await flat(market, "AAPL", "MSFT")
+    market.broker.split("AAPL", SPLIT, "4", "1")
+    market.broker.dividend("AAPL", SPLIT, "1")
+    await through(market, *WEEK)
+    whole = market.frame("prices", adjust="total")
+    since, until = date(2026, 11, 23), date(2026, 11, 25)
+    part = market.frame("prices", adjust="total", since=since, until=until, instruments=["us:AAPL"])
+    wanted = whole.filter(instrument="us:AAPL").filter(
+        (whole.filter(instrument="us:AAPL")["session"]).is_between(since, until)
+    )
+    assert part.equals(wanted)
+    assert set(part["close"]) == {Decimal("24.75")}
+    with market.store() as store:
+        lazy = read("prices", adjust="total", store=store)
+        assert lazy.select("close").collect().equals(whole.select("close"))
+        assert lazy.filter(pl.col("session") == until).select("instrument").collect().height == 2
+        assert lazy.head(3).collect().equals(whole.head(3))
+        assert lazy.collect_schema() == read("prices", store=store).collect_schema()
+    day_before = market.after_close("2026-11-25", HOUR)
+    assert set(closes(market, adjust="split", as_of=day_before).values()) == {Decimal(100)}
+
+
+@guarded("what is not known counts as nothing happened", "reader.py", "if never := sorted(set(newest) - set(known)):",
+         "if never := []:")  # fmt: skip
+@guarded("actions may be of any age", "reader.py", "> READ_WITHIN)", "> timedelta(days=999))")
+async def test_prices_whose_actions_were_never_read_or_long_ago_are_not_adjusted(market: BrokerWorld) -> None:
+    await flat(market, "AAPL", "MSFT")
+    market.schedule(SCHEDULES)
+    await market.work_after("2026-11-24")
+    with pytest.raises(UsageError, match="corporate actions of us:AAPL, us:MSFT were never read"):
+        market.rows("prices", adjust="split")
+    async with market.runtime() as runtime:
+        [connection] = runtime.connections.all()
+        await runtime.engine.sync("corporate_actions", connection.connection_id, instruments=["us:AAPL"])
+    assert set(closes(market, adjust="split").values()) == {Decimal(100)}
+    with pytest.raises(UsageError, match="corporate actions of us:MSFT were never read"):
+        market.rows("prices", adjust="split")
+    await market.work_after("2026-12-04")
+    with pytest.raises(UsageError, match="us:AAPL were last read on 2026-11-24, more than 7 days"):
+        closes(market, adjust="split")
+    assert set(closes(market, adjust="split", as_of=market.after_close("2026-11-25")).values()) == {Decimal(100)}
+
+
+async def test_coins_need_no_actions_and_wrong_arguments_are_refused_at_once(market: BrokerWorld) -> None:
+    day = date(2026, 11, 22)
+    market.broker.set_bar("BTC/USD", day, "91000", "92000", "90000", "91999.999999999999999999", "12.5")
+    market.schedule(SCHEDULES, watchlist="crypto:bitcoin")
+    await market.link()
+    await market.work()
+    [bar] = market.rows("prices", adjust="split")
+    assert (bar["close"], bar["basis"]) == (Decimal("91999.999999999999999999"), "split_adjusted")
+    with market.store() as store:
+        for wrong in ({"adjust": "both"}, {"adjust": "split", "history": True}, {"adjust": "split", "until": "2026"}):
+            with pytest.raises(UsageError):
+                read("prices", store=store, **wrong)
+        with pytest.raises(UsageError, match="adjust is for prices"):
+            read("holdings", store=store, adjust="split")
+
+
+async def test_the_command_prints_adjusted_prices(market: BrokerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    await through(market, *WEEK)
+    monkeypatch.setenv("FIN_INFRA_STORE_URL", market.settings.store_url)
+    arguments = ["read", "prices", "--instrument", "us:AAPL", "--since", "2026-11-25", "--format", "csv"]
+    for adjust, basis, first in (([], "raw", "100"), (["--adjust", "split"], "split_adjusted", "2")):
+        done = CliRunner().invoke(app, [*arguments, *adjust])
+        assert done.exit_code == 0, done.output
+        rows = list(csv.DictReader(done.output.splitlines()))
+        assert [(row["basis"], row["close"]) for row in rows] == [(basis, first), (basis, "2"), (basis, "2")]
+    done = CliRunner().invoke(app, [*arguments, "--adjust", "both"])
+    assert isinstance(done.exception, UsageError)
