@@ -30,9 +30,15 @@ def bars(
 ) -> pl.DataFrame:
     """Bars of one day after the other."""
     days = [(first + timedelta(days=n)).isoformat() for n in range(len(closes))]
-    columns: dict[str, list[str | None]] = dict.fromkeys(("open", "high", "low", "close"), [*closes])
+    columns: dict[str, list[str | None]] = {name: [*closes] for name in ("open", "high", "low", "close")}
     columns |= {"session": [*days], "volume": [volume for _ in closes]}
-    constants = {"instrument": name, "basis": basis, "currency": "USD", "state": "final", "provider": "alpaca"}
+    constants: dict[str, Any] = {
+        "instrument": name,
+        "basis": basis,
+        "currency": "USD",
+        "state": "final",
+        "provider": "alpaca",
+    }
     made = Prices.build(columns, {**constants, "fetched_at": AT, "run_id": "r"})
     assert not made.rejects, made.rejects
     return made.good
@@ -42,7 +48,7 @@ def actions(*rows: tuple[str, int, str], name: str = "us:A", **more: str) -> pl.
     """`("3/2", 4, "split")`: so much on the n-th day."""
     parts = [(said.split("/"), MONDAY + timedelta(days=day), kind) for said, day, kind in rows]
     split = [kind == "split" for _, _, kind in parts]
-    columns = {
+    columns: dict[str, list[str | None]] = {
         "ex_on": [day.isoformat() for _, day, _ in parts],
         "kind": [kind for *_, kind in parts],
         "new_shares": [said[0] if yes else None for (said, *_), yes in zip(parts, split, strict=True)],
