@@ -412,3 +412,170 @@ async def test_the_command_prints_adjusted_prices(market: BrokerWorld, monkeypat
         assert [(row["basis"], row["close"]) for row in rows] == [(basis, first), (basis, "2"), (basis, "2")]
     done = CliRunner().invoke(app, [*arguments, "--adjust", "both"])
     assert isinstance(done.exception, UsageError)
+
+
+# -- T-34: a step without an action ------------------------------------------------------------------------------------
+
+
+def at(market: BrokerWorld, day: str) -> Any:
+    return market.after_close(day)
+
+
+async def calm(market: BrokerWorld, *symbols: str) -> None:
+    """A year of bars at 100, read up to the Wednesday before Thanksgiving."""
+    await flat(market, *symbols)
+    await through(market, "2026-11-24", "2026-11-25")
+
+
+def falls(
+    market: BrokerWorld, close: str, symbol: str = "AAPL", first: str = "2026-11-27", last: str = "2027-01-31"
+) -> None:
+    for day in market.sessions(first, last):
+        market.bar(symbol, day, close)
+
+
+@guarded("a step is believed", "engine/splits.py", "waits.append(step)", "pass")
+@guarded(
+    "the action does not help",
+    "engine/splits.py",
+    'share *= float(action["new_shares"])',
+    'share *= 1 + 0 * float(action["new_shares"])',
+)
+async def test_t34_bars_behind_a_step_wait_for_the_action_that_explains_it(market: BrokerWorld) -> None:
+    await calm(market, "AAPL", "MSFT")
+    told = market.after_close("2026-11-27", 2 * HOUR)
+    market.broker.split("AAPL", SPLIT, "20", "1", known_from=told)
+    await through(market, "2026-11-27")
+    assert max(market.held("AAPL")) == date(2026, 11, 25)
+    assert max(market.held("MSFT")) == SPLIT, "the others go on"
+    [finding] = [row for row in market.rows("findings") if row["kind"] == "unexplained_jump"]
+    assert (finding["subject"], finding["state"]) == ("us:AAPL", "open")
+    assert "from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split" in finding["detail"]
+    assert len(market.asked(ACTIONS)) == 4, "two mornings, the third, and at once when the step was seen"
+    await market.sync("corporate_actions", 3 * HOUR)
+    await market.sync("prices", HOUR)
+    assert market.held("AAPL")[SPLIT] == 5
+    assert set(closes(market, adjust="split").values()) == {Decimal(5)}
+    assert market.findings() == {}
+
+
+async def test_t34_actions_that_were_never_read_are_read_as_soon_as_a_step_is_seen(market: BrokerWorld) -> None:
+    """A first read of a year with a split in it, and nothing scheduled that reads actions: no bar is late."""
+    market.schedule(SCHEDULES)
+    for day in market.sessions():
+        market.bar("AAPL", day, "100")
+    market.broker.split("AAPL", date(2026, 6, 10), "10", "1")
+    await market.link("AAPL")
+    await market.work_after("2026-11-24")
+    assert market.held() == market.served(first="2025-11-19")
+    assert len(market.asked(ACTIONS)) == 1
+    assert market.findings() == {}
+    assert len(set(closes(market, adjust="split").values())) == 1
+
+
+@guarded("a crash blocks for ever", "engine/splits.py", ">= MISSED_APART)", ">= 99 * MISSED_APART)")
+@guarded("two reads in a row confirm each other", "engine/splits.py", ">= MISSED_APART)", ">= 0 * MISSED_APART)")
+async def test_t34_a_crash_is_taken_over_a_day_later_and_the_finding_stays(market: BrokerWorld) -> None:
+    await calm(market, "AAPL")
+    falls(market, "51.3")
+    await through(market, "2026-11-27")
+    await market.sync("prices", HOUR)
+    assert max(market.held()) == date(2026, 11, 25), "an hour later nothing else would be said"
+    assert "wait" in market.findings()["unexplained_jump"]
+    await through(market, "2026-11-30")
+    assert market.held() == market.served()
+    assert "a second read said the same" in market.findings()["unexplained_jump"]
+    await through(market, "2026-12-01", "2026-12-02", "2026-12-14")
+    assert market.held() == market.served(), "it holds nothing up any more"
+    assert set(market.states().values()) == {"final", "provisional"}
+    assert "2-for-1" in market.findings()["unexplained_jump"]
+    late = market.broker.split("AAPL", SPLIT, "2", "1", bars=False)
+    await market.sync("corporate_actions", HOUR)
+    await market.sync("prices", at=market.after_close("2026-12-15"))
+    assert market.findings() == {}, "the vendor remembered the split after all"
+    assert late.id in market.broker.actions
+
+
+async def test_t34_a_bad_print_that_is_corrected_the_day_after_was_never_kept(market: BrokerWorld) -> None:
+    await calm(market, "AAPL")
+    market.bar("AAPL", SPLIT, "1000")
+    await through(market, "2026-11-27")
+    assert "1-for-10" in market.findings()["unexplained_jump"]
+    market.bar("AAPL", SPLIT, "101")
+    await through(market, "2026-11-30")
+    assert market.held()[SPLIT] == 101
+    assert market.findings() == {}
+    assert not [row for row in market.rows("prices", history=True) if row["close"] == 1000]
+
+
+async def test_t34_a_split_that_does_not_show_in_the_bars_is_none(market: BrokerWorld) -> None:
+    """A repair invented it, or the bars are adjusted where raw ones were asked for: adjusting would make a step."""
+    await calm(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "4", "1", bars=False)
+    await through(market, "2026-11-27")
+    assert "1-for-4" in market.findings()["unexplained_jump"]
+    assert max(market.held()) == date(2026, 11, 25)
+    market.broker.actions.clear()
+    for day in ("2026-11-30", "2026-12-01"):
+        market.clock.set(market.after_close(day, -timedelta(hours=8)))
+        await market.work()
+    await market.work_after("2026-12-01")
+    assert market.held() == market.served()
+    assert market.findings() == {}
+
+
+async def test_t34_a_split_on_a_lively_day_is_no_step_and_neither_is_a_large_dividend(market: BrokerWorld) -> None:
+    await calm(market, "AAPL", "MSFT", "KO")
+    market.broker.split("AAPL", SPLIT, "3", "2")
+    falls(market, "71.20")  # a good day for the new shares
+    market.broker.dividend("MSFT", SPLIT, "33.50", special=True)
+    falls(market, "66.50", "MSFT")
+    market.broker.spin_off("KO", SPLIT, "SPUN")
+    falls(market, "50", "KO")
+    await through(market, "2026-11-27", "2026-11-30")
+    for symbol in ("AAPL", "MSFT", "KO"):
+        assert max(market.held(symbol)) == date(2026, 11, 30), symbol
+    assert "unexplained_jump" not in market.findings()
+    assert set(closes(market, "MSFT", adjust="total").values()) == {Decimal("66.5")}
+
+
+async def test_t34_a_coin_that_halves_is_not_held_back(market: BrokerWorld) -> None:
+    for n, close in enumerate(("100", "50", "49")):
+        market.broker.set_bar("BTC/USD", date(2026, 11, 20) + n * DAY, close, close, close, close, "1")
+    market.schedule(SCHEDULES, watchlist="crypto:bitcoin")
+    await market.link()
+    await market.work()
+    assert [row["close"] for row in market.rows("prices")] == [100, 50, 49]
+    assert "unexplained_jump" not in market.findings()
+
+
+async def test_t34_an_adjusted_series_where_a_raw_one_was_asked_for_is_a_new_basis_and_no_step(
+    market: BrokerWorld,
+) -> None:
+    """All of the overlap has one ratio: the series is read anew. Its one step, were it half adjusted, would be held."""
+    await calm(market, "AAPL")
+    await market.sync("prices", HOUR)
+    falls(market, "50", first="2025-11-01")
+    await through(market, "2026-11-27")
+    assert set(market.held().values()) == {Decimal(50)}
+    assert set(market.findings()) == {"rebased"}
+    falls(market, "25", first="2025-11-01", last="2026-06-30")  # half of it, a year back
+    falls(market, "200", first="2026-11-30")
+    await through(market, "2026-11-30")
+    assert set(market.held().values()) <= {Decimal(50)}, "no half of each basis"
+    assert "unexplained_jump" in market.findings()
+
+
+# -- delistings and symbols ---------------------------------------------------------------------------------------------
+
+
+async def test_after_a_delisting_or_a_change_of_symbol_no_bar_is_missed(market: BrokerWorld) -> None:
+    await flat(market, "GONE", "OLD", "AAPL")
+    market.broker.delist("GONE", SPLIT, cash="101")
+    market.broker.rename("OLD", "NEW", SPLIT, known_from=market.after_close("2026-12-01"))  # told late
+    await through(market, *WEEK, "2026-12-01", "2026-12-02", "2026-12-03", "2026-12-04")
+    assert max(market.held("GONE")) == max(market.held("OLD")) == date(2026, 11, 25)
+    assert max(market.held("AAPL")) == date(2026, 12, 4)
+    assert "missing_sessions" not in market.findings()
+    assert market.asked()[-1]["symbols"] == "AAPL", "they are not asked for any more"
+    assert set(closes(market, "GONE", adjust="split").values()) == {Decimal(100)}
