@@ -6,7 +6,7 @@ They belong to the instrument: the tenants who hold it, or held it once, all nee
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -127,6 +127,14 @@ def unstepped(run: Run, judged: Judged, held: pl.DataFrame, spots: dict[str, Spo
         return any(other.near == step.near for part in others for other in steps(part, actions))
 
     return held_back(judged, held, actions, spots, run.started_at, agreed)
+
+
+def no_longer_missed(spots: Mapping[str, Spot], ends: Mapping[str, date]) -> None:
+    """Sessions behind the end of a listing have no bar: those that were missed before the vendor told it are none."""
+    for name, end in ends.items():
+        absent = spots.get(name, {}).get("absent", {})
+        for day in [day for day in absent if day > end.isoformat()]:
+            del absent[day]
 
 
 # -- what others ask ---------------------------------------------------------------------------------------------------

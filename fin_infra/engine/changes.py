@@ -18,7 +18,14 @@ from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.transactions import Transactions
-from fin_infra.engine.actions import asked_about, known_actions, taken_over, unstepped
+from fin_infra.engine.actions import (
+    asked_about,
+    delistings,
+    known_actions,
+    no_longer_missed,
+    taken_over,
+    unstepped,
+)
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
@@ -26,7 +33,7 @@ from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import SHAPES, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.series import PRICES, SHAPES, Listing, Shape, judge, known_calendar, open_doubts, wants_of
 from fin_infra.engine.splits import jump_doubts
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
@@ -66,7 +73,19 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
-    return wants_of(series, run.instruments, bars, spots, now)
+    return wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+
+
+def _listings(run: Run, store: Store) -> dict[str, Listing]:
+    """First and last day of trading, of the instruments of which somebody told one."""
+    if _shape(run) is not PRICES:
+        return {}
+    parts = store.read(Instruments, Query(instruments=run.instruments), ["instrument", "listed_on", "delisted_on"])
+    told = {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}
+    for name, end in delistings(store, run.started_at.date()).items():
+        first, last = told.get(name, (None, None))
+        told[name] = first, min(end, last or end)
+    return told
 
 
 def _undescribed(run: Run, asked: Place) -> list[Want]:
@@ -397,6 +416,8 @@ def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
             del spots[name]
         detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
         run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+    if _shape(run) is PRICES:
+        no_longer_missed(spots, delistings(store, ask.at.date()))
     run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
     run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
 
