@@ -25,6 +25,7 @@ from fin_infra.datasets import DATASETS, SYNCED, dataset
 from fin_infra.datasets.base import Dataset
 from fin_infra.errors import CODES
 from fin_infra.planning.rules import FIELDS
+from fin_infra.planning.schema import schema_text
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
@@ -32,6 +33,8 @@ from fin_infra.settings import Settings
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("datasets", "reference")  # every page in these is made here
 HEADER = "<!-- Made from the code by `make docs`. Change the code, not this page. -->"
+
+SCHEMA = "reference/schedules.schema.json"
 
 OUTCOMES = {
     "retry": "The attempt is counted and the job waits a random time below a limit that doubles with every attempt, "
@@ -71,6 +74,11 @@ def pages() -> dict[str, str]:
     found["reference/schedules.md"] = schedules_page()
     found["reference/settings.md"] = settings_page([resolve(name) for name in PROVIDERS])
     return found
+
+
+def written() -> dict[str, str]:
+    """All that `make docs` writes: the pages, and the schema of schedules for editors."""
+    return {**pages(), SCHEMA: schema_text()}
 
 
 # -- datasets ----------------------------------------------------------------------------------------------------------
@@ -309,7 +317,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def stale(folder: Path) -> list[str]:
     """Pages below `folder` that are missing, differ from the code, or belong to nothing any more."""
-    wanted = pages()
+    wanted = written()
     differing = [name for name, text in wanted.items() if not _is(folder / name, text)]
     return sorted([*differing, *_leftover(folder, wanted)])
 
@@ -338,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if old else 0
     for name in old:
         put(name)
-        path, text = folder / name, pages().get(name)
+        path, text = folder / name, written().get(name)
         if text is None:
             path.unlink()
             continue
