@@ -24,6 +24,9 @@ def read(
     ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv, ndjson or parquet.")] = "table",
+    locale: Annotated[
+        str | None, typer.Option("--locale", metavar="NAME", help="The table as people of it write: de_CH, en_US.")
+    ] = None,
 ) -> None:
     """Print rows of a dataset: now, as they were known once, or in all versions.
 
@@ -37,4 +40,4 @@ def read(
         since=calendar_day(since, "--since"), until=calendar_day(until, "--until"),
         as_of=moment(as_of, "--as-of"), history=history, all_providers=all_providers,
     )  # fmt: skip
-    put_frame((rows if limit is None else rows.head(limit)).collect(), form)
+    put_frame((rows if limit is None else rows.head(limit)).collect(), form, dataset=dataset, locale=locale)
