@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.cli.test_calendars import ask
 from tests.guards import guarded
+from tests.unit.test_schedules_schema import faults
 
 ROOT = Path(__file__).parents[2]
 BUSY = """\
@@ -38,22 +39,39 @@ def test_thanksgiving_week_of_the_shipped_schedules_shows_the_early_close(cli: C
     said = cli("schedules", "next", "--month", "2026-11")
     assert said.code == 0
     assert said.out.startswith("November 2026, XNYS, times in America/New_York\n")
-    assert week(said.out, "23 ")[:3] == [
-        "23          24          25          26 holiday  27 early    28          29",
-        "09:30-16:00 09:30-16:00 09:30-16:00             09:30-13:00",
-        "b 16:30     b 16:30     b 16:30                 b 13:30",
+    [eod] = [line for line in said.out.splitlines() if "  us_eod  " in line]
+    assert eod.endswith("  sync_prices, at close, offset +30m")
+    days, hours, *due = week(said.out, "23 ")
+    assert days == "23          24          25          26 holiday  27 early    28          29"
+    assert hours == "09:30-16:00 09:30-16:00 09:30-16:00             09:30-13:00"
+    columns = [[line[n * 12 : n * 12 + 12].strip() for line in due] for n in range(7)]
+    closes = [[cell for cell in column if cell.startswith(f"{eod[0]} ")] for column in columns]
+    assert closes == [
+        [f"{eod[0]} {clock}"] if clock else [] for clock in ("16:30", "16:30", "16:30", "", "13:30", "", "")
     ]
-    assert "b  us_eod        sync_prices, at close, offset +30m\n" in said.out
-    assert "-  accounts      sync_accounts, every 12h, and up to 30m later, round the clock: not drawn" in said.out
+    assert "sync_accounts, every 12h, and up to 30m later, round the clock: not drawn" in said.out
     assert said.out.isascii()
     assert max(map(len, week(said.out, "23 "))) <= 84
 
 
-def test_the_picture_in_the_docs_is_what_is_drawn(cli: Cli) -> None:
+def test_the_same_week_as_a_list_shows_the_early_close_too(cli: Cli) -> None:
+    said = cli("schedules", "next", "--at", "2026-11-23T00:00:00Z", "--count", "5")
+    closes = [line.split() for line in said.out.splitlines() if " us_eod " in line]
+    assert [(line[0], line[6]) for line in closes] == [
+        ("2026-11-23T21:30:00Z", "2026-11-23"), ("2026-11-24T21:30:00Z", "2026-11-24"),
+        ("2026-11-25T21:30:00Z", "2026-11-25"), ("2026-11-27T18:30:00Z", "2026-11-27"),
+        ("2026-11-30T21:30:00Z", "2026-11-30"),
+    ]  # fmt: skip
+    assert " ".join(closes[3][7:]) == "(early close 13:00 America/New_York)"
+
+
+def test_the_picture_in_the_docs_is_what_is_drawn_of_the_file_beside_it(cli: Cli, tmp_path: Path) -> None:
     page = (ROOT / "docs/how-to/plan-around-the-market.md").read_text()
-    out = cli("schedules", "next", "--month", "2026-11").out
-    shown = "\n".join(f"    {line}".rstrip() for line in out.splitlines())
-    assert shown in page
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    out = ask(cli, tmp_path, text, "next", "--month", "2026-11").out
+    assert "\n".join(f"    {line}".rstrip() for line in out.splitlines()) in page
+    assert ": us_eod: " in ask(cli, tmp_path, text, "check").out
+    assert faults(text) == []
 
 
 def test_a_busy_month_names_the_first_time_and_how_many(cli: Cli, tmp_path: Path) -> None:
