@@ -500,6 +500,11 @@ def intraday(every: str = "15m", mic: str = "XNYS", **words: Any) -> Schedule:
         (rule(None, cron="*/20 * * * *", tz="UTC"), "2026-11-26", ["2026-11-26 00:20", "2026-11-26 00:40"]),
     ],
 )  # fmt: skip
+@guarded(
+    "a closed weekday does not move", "planning/due.py",
+    "any(counts(day) for day in _days(waits, session.date))", "counts(session.date)",
+)  # fmt: skip
+@guarded("a slot at the close", "planning/due.py", "if slot < closes:", "if slot <= closes:")
 def test_due_times_of_every_word(schedule: Schedule, first: str, expected: list[str]) -> None:
     assert dues(schedule, first, len(expected)) == expected
 
@@ -578,6 +583,7 @@ def _of(clock: str) -> timedelta:
     return timedelta(hours=int(hour), minutes=int(minute))
 
 
+@guarded("a repeated hour of cron runs once", "planning/due.py", "if twice and _comes_twice(at):", "if False:")
 @pytest.mark.parametrize(("zone", "year"), SIX_ZONES.items())
 def test_t53_a_cron_of_all_hours_loses_no_minute_of_a_year(zone: str, year: int) -> None:
     """Every quarter of an hour, in zones that jump by whole quarters: as if no clock had ever changed."""
