@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
 from fin_infra.calendars import Calendar
-from fin_infra.calendars.snapshot import _entries, expanded
+from fin_infra.calendars.snapshot import entry_of, expanded
 from fin_infra.connections import Connection, Connections, Vault
 from fin_infra.errors import StoreError
 from fin_infra.planning import Due, Planner
@@ -473,8 +473,10 @@ def test_a_newer_release_that_knows_of_a_holiday_moves_what_has_not_come(
 
 def release_without(day: str) -> Callable[[str], Calendar]:
     """The calendars of an older release, which does not know yet what is unusual about a day."""
-    entry = dict(_entries()["XNYS"])
-    entry["closed"] = [closed for closed in entry["closed"] if closed != day]
+    entry = dict(entry_of("XNYS"))
+    year, _, rest = day.partition("-")
+    closed = " ".join(other for other in entry["closed"].get(year, "").split() if other != rest)
+    entry["closed"] = {**entry["closed"], year: closed}
     entry["hours_on"] = {other: hours for other, hours in entry["hours_on"].items() if other != day}
     calendar = expanded("XNYS", entry)
     return lambda mic: calendar
