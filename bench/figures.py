@@ -36,6 +36,8 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "calendar_is_open": ("ns", 1000.0),
     "snapshot.start": ("ms", None),
     "snapshot.size": ("MB", None),
+    "next_run_10k_rules": ("ms", 5.0),
+    "next_run_10k_rules.first": ("ms", None),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

@@ -172,7 +172,7 @@ class Slots(Times):
         spans = []
         for session in calendar.sessions(*_within(calendar, day - 3 * DAY, last + 3 * DAY)):
             origin, opens = micros(session.open_at), session.open_at
-            for begin, end in getattr(session, "breaks", ()):
+            for begin, end in session.breaks:
                 spans.append((origin, micros(opens), micros(begin), session))
                 opens = end
             spans.append((origin, micros(opens), micros(session.close_at), session))

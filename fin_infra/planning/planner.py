@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import bindparam, delete, insert, select, text, tuple_, update
@@ -392,15 +393,18 @@ def _deadline(row: Any, schedule: Schedule) -> datetime | None:
 def _moved(schedule: Schedule, session: str | None, was: datetime, due_at: datetime) -> str:
     """What is to be said of a due time that is no longer what it was."""
     what = f"schedule {schedule.name}: "
-    if session is None or schedule.calendar is None:
+    calendar, rule = schedule.calendar, schedule.rule
+    if calendar is None:
         return f"{what}the run at {_at(was)} is now planned at {_at(due_at)}"
+    local = (was - rule.offset).astimezone(ZoneInfo(schedule.zone)).date()
+    day = date.fromisoformat(session) if rule.at == "close" and session is not None else local
     try:
-        there = schedule.calendar.session(date.fromisoformat(session))
+        there = calendar.is_session(day)
     except UsageError:
-        there = None
-    if there is None:
-        return f"{what}session {session} of {schedule.mic} is no longer planned; next is {_at(due_at)}"
-    return f"{what}session {session} of {schedule.mic} is planned at {_at(due_at)}, no longer at {_at(was)}"
+        there = False
+    if not there:
+        return f"{what}session {day} of {schedule.mic} is no longer planned; next is {_at(due_at)}"
+    return f"{what}session {day} of {schedule.mic} is planned at {_at(due_at)}, no longer at {_at(was)}"
 
 
 def _at(moment: datetime) -> str:

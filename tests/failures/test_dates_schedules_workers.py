@@ -284,6 +284,10 @@ async def test_t35_at_its_deadline_a_session_that_is_not_final_is_left_and_said_
     assert set(market.states().values()) == {"final"}
 
 
+@guarded(
+    "a relinked stream only looks whether it is final", "planning/planner.py",
+    "from_micros(deadline) if look == row.due_at else None", "from_micros(deadline)",
+)  # fmt: skip
 async def test_t15_a_relink_while_final_data_waits_for_its_next_session_runs_at_once(market: BrokerWorld) -> None:
     await before_thanksgiving(market)
     await priced(market, "11-25 21:45")
