@@ -42,7 +42,7 @@ PROVIDER = Provider(
     ),
     attribution="Source: European Central Bank (ecb.europa.eu). Reference rates are for information only.",
     facts=(
-        "One rate per TARGET working day, published at about 16:00 in Frankfurt; for information, not for transactions.",
+        "One rate per TARGET working day, published at about 16:00 in Frankfurt; not meant for transactions.",
         "Units of a currency per euro, 4 to 6 significant digits, which cross rates inherit.",
         "Currencies come and go: no rouble since 2022-03-01, no kuna since 2023, no lev since 2026.",
     ),

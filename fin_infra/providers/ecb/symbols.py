@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-CURRENCIES = tuple(
-    "AUD BRL CAD CHF CNY CZK DKK GBP HKD HUF IDR ILS INR ISK JPY KRW MXN MYR NOK NZD PHP PLN RON SEK SGD THB TRY USD "
-    "ZAR".split()
-)
+CURRENCIES = (
+    "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW",
+    "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SEK", "SGD", "THB", "TRY", "USD", "ZAR",
+)  # fmt: skip
 ENDED = ("BGN", "CYP", "EEK", "HRK", "LTL", "LVL", "MTL", "ROL", "RUB", "SIT", "SKK", "TRL")
-"""Had one once: they are in the history, and no new one comes. Most became the euro; the rouble was suspended in 2022."""
+"""Had one once: it is in the history, and no new one comes. Most became the euro; the rouble was suspended in 2022."""
 
 
 def to_ecb(pair: str) -> str | None:

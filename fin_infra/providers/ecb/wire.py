@@ -42,7 +42,7 @@ def rates(body: bytes) -> ReferenceRates:
 
 
 def _cubes(body: bytes) -> ReferenceRates:
-    """`<Cube><Cube time=…><Cube currency=… rate=…/>`. What declares a document type is refused before it is expanded."""
+    """`<Cube><Cube time=…><Cube currency=… rate=…/>`. A document type is refused before it is read."""
     found: list[Cube] = []
     days: list[str | None] = []  # of each open Cube, the day it is of
 
