@@ -13,8 +13,6 @@ NOT_YET = {
     31: "corporate actions: no such dataset yet",
     33: "corporate actions: no such dataset yet",
     34: "corporate actions: no such dataset yet",
-    41: "quote units: Alpaca lists in dollars only; comes with the first venue in pence",
-    42: "conversion: no FX rates yet",
 }
 
 
