@@ -22,7 +22,18 @@ SIMULATORS: dict[str, Any] = {
     "ecb": EcbSimulator, "frankfurter": FrankfurterSimulator, "exchangerate_api": ExchangeRateSimulator,
 }  # fmt: skip
 START = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)  # a Tuesday, the ECB's rates of the day are out
-CLOSED = {"2025-12-25", "2025-12-26", "2026-01-01", "2026-04-03", "2026-04-06", "2026-05-01", "2026-12-25"}
+CLOSED = {
+    "2025-04-18",
+    "2025-04-21",
+    "2025-05-01",
+    "2025-12-25",
+    "2025-12-26",
+    "2026-01-01",
+    "2026-04-03",
+    "2026-04-06",
+    "2026-05-01",
+    "2026-12-25",
+}
 logging.getLogger("fin_infra.engine").setLevel(logging.ERROR)
 
 
