@@ -37,6 +37,8 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "gaps_25m": ("s", 0.5),
     "snapshot.start": ("ms", None),
     "snapshot.size": ("MB", None),
+    "next_run_10k_rules": ("ms", 5.0),
+    "next_run_10k_rules.first": ("ms", None),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

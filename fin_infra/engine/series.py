@@ -27,7 +27,7 @@ Spot = dict[str, Any]
 first seen so]; `nothing`: there never was a bar. `absent`: session → when its bar was first missed, "" once a later
 read missed it too. `refused`: the day the vendor refused its symbol. `redo`: its basis changed and the whole series is
 read anew until all of it is final; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
-keep an older basis."""
+keep an older basis. `jumps`: steps that no corporate action explains, see `splits`."""
 
 Listing = tuple[date | None, date | None]
 """First and last day of trading, None where it is not known or still listed."""
@@ -201,12 +201,14 @@ def _refused(spot: Spot, now: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Judged:
-    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew."""
+    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew;
+    `stepped`: those with bars that wait for a corporate action, see `splits`."""
 
     rows: pl.DataFrame
     strays: Sequence[Reject] = ()
     doubts: Sequence[Doubt] = ()
     redo: frozenset[str] = frozenset()
+    stepped: frozenset[str] = frozenset()
 
 
 def judge(

@@ -55,6 +55,7 @@ SEEN_AGAIN = text(
 )
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
+    "corporate_actions": "ex_on",
     "findings": "first_seen_at",
 }  # fmt: skip
 

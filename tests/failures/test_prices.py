@@ -371,9 +371,9 @@ async def test_t37_a_bar_that_comes_weeks_late_is_taken(market: BrokerWorld) -> 
     for day in market.sessions("2026-11-27", "2026-12-11"):
         await market.work_after(day)
     assert date(2026, 11, 27) not in market.held()
-    market.bar("AAPL", "2026-11-27", "42.00")
+    market.bar("AAPL", "2026-11-27", "92.00")
     await market.work_after("2026-12-14")
-    assert market.held()[date(2026, 11, 27)] == 42
+    assert market.held()[date(2026, 11, 27)] == 92
     assert market.findings() == {}
 
 
@@ -472,11 +472,11 @@ async def test_t39_the_running_session_is_not_asked_for_before_it_is_published(m
 async def test_t39_bars_outside_of_the_request_are_set_aside_and_the_others_commit(market: BrokerWorld) -> None:
     await settled(market, "AAPL")
     before = market.held()
-    strays = [("2019-03-01", "5.00"), ("2026-11-27", "42.00"), ("2026-11-30", "99.00")]
+    strays = [("2019-03-01", "5.00"), ("2026-11-27", "92.00"), ("2026-11-30", "99.00")]
     market.answer_next(answer({"AAPL": strays, "TSLA": [("2026-11-27", "1.00")]}))
     [report] = [r for r in await market.work_after("2026-11-27") if r.dataset == "prices"]
     assert report.outcome == "partial"
-    assert market.held() == {**before, date(2026, 11, 27): 42}
+    assert market.held() == {**before, date(2026, 11, 27): 92}
     assert market.held("TSLA") == {}
     assert market.evidence() == [
         "2019-03-01 is outside of what was asked for", "2026-11-30 is outside of what was asked for",
