@@ -151,6 +151,11 @@ def _short(factor: Fraction) -> str:
     return f"{above}/{below}" if max(above, below) < 10**12 else f"{float(factor):.6g}"
 
 
+def of_one_provider(actions: pl.DataFrame) -> pl.DataFrame:
+    """Of each instrument the actions of one provider, the first by name: two may date one split differently."""
+    return actions.filter(pl.col("provider") == pl.col("provider").min().over("instrument"))
+
+
 def shares_between(actions: pl.DataFrame, instrument: str, earlier: date, later: date) -> Fraction:
     """How many shares of `later` one of `earlier` has become: by the splits within (earlier, later].
 
