@@ -44,8 +44,9 @@ class Localised:
         least = minor_units(currency) or 0
         pattern.frac_prec = (least, least)
         symbol = get_currency_symbol(currency, locale=self.locale)
-        pattern.prefix = tuple(_apart(part, symbol, before=True) for part in pattern.prefix)
-        pattern.suffix = tuple(_apart(part, symbol, before=False) for part in pattern.suffix)
+        (plus, minus), (after_plus, after_minus) = pattern.prefix, pattern.suffix
+        pattern.prefix = _apart(plus, symbol, before=True), _apart(minus, symbol, before=True)
+        pattern.suffix = _apart(after_plus, symbol, before=False), _apart(after_minus, symbol, before=False)
         with localcontext(EXACT):  # Python's usual 28 digits would round in passing
             text: str = pattern.apply(
                 _short(amount), self.locale, currency=currency, currency_digits=False, decimal_quantization=False
@@ -85,7 +86,7 @@ def _short(value: Decimal) -> Decimal:
 
 def _apart(part: str, symbol: str, *, before: bool) -> str:
     """A letter of the symbol does not touch a digit."""
-    if not part.endswith("¤") and before or not part.startswith("¤") and not before:
+    if (not part.endswith("¤") and before) or (not part.startswith("¤") and not before):
         return part
     if before:
         return part + NO_BREAK if symbol[-1:].isalpha() else part

@@ -6,7 +6,7 @@ They belong to the instrument: the tenants who hold it, or held it once, all nee
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,8 @@ from fin_infra.datasets.prices import Prices
 from fin_infra.engine.parts import Place
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import MISSED_APART
+from fin_infra.engine.series import MISSED_APART, Judged, Spot
+from fin_infra.engine.splits import Step, held_back, steps
 from fin_infra.providers.base import Want
 from fin_infra.store import Change, Query, Store
 from fin_infra.store.tables import CURSORS
@@ -104,6 +105,36 @@ def _unadjusted(came: pl.DataFrame, names: Sequence[str], today: date, store: St
         )
         for row in within.sort("instrument", "ex_on").iter_rows(named=True)
     ]  # fmt: skip
+
+
+def unstepped(run: Run, judged: Judged, held: pl.DataFrame, spots: dict[str, Spot], store: Store) -> Judged:
+    """The bars of an answer that no unexplained step is before: see `splits`."""
+    if judged.rows.is_empty() or run.source.lead != "prices":
+        return judged
+    names = judged.rows["instrument"].unique().to_list()
+    first = judged.rows["session"].min()
+    assert isinstance(first, date)
+
+    actions = pl.concat(list(store.read(CorporateActions, Query(instruments=names, since=first))))
+
+    def agreed(step: Step) -> bool:
+        """Whether raw bars of another vendor step just so."""
+        query = Query(instruments=[step.instrument], since=step.before, until=step.session)
+        bars = pl.concat(list(store.read(Prices, query))).filter(
+            (pl.col("basis") == "raw") & (pl.col("provider") != run.connection.provider)
+        )
+        others = [part for _, part in bars.group_by("provider")]
+        return any(other.near == step.near for part in others for other in steps(part, actions))
+
+    return held_back(judged, held, actions, spots, run.started_at, agreed)
+
+
+def no_longer_missed(spots: Mapping[str, Spot], ends: Mapping[str, date]) -> None:
+    """Sessions behind the end of a listing have no bar: those that were missed before the vendor told it are none."""
+    for name, end in ends.items():
+        absent = spots.get(name, {}).get("absent", {})
+        for day in [day for day in absent if day > end.isoformat()]:
+            del absent[day]
 
 
 # -- what others ask ---------------------------------------------------------------------------------------------------

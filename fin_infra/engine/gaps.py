@@ -7,13 +7,16 @@ Bars of the store come sorted: none is hashed, joined or sorted, each is looked 
 from __future__ import annotations
 
 from functools import cache
+from itertools import groupby
 from typing import NamedTuple
 
 import polars as pl
 
 from fin_infra.calendars import get_calendar
 
+FEW = 5_000  # bars: a year of some twenty instruments
 KIND = pl.Enum(["head", "hole", "tail"])
+GAPS = {"instrument": pl.String(), "first": pl.Date(), "last": pl.Date(), "sessions": pl.Int64(), "kind": KIND}
 DAYS = pl.Series([], dtype=pl.Date)
 ORDINALS = pl.Series([], dtype=pl.Int32)
 BOUNDS = {"row": pl.UInt32(), "instrument": pl.String(), "calendar": pl.String(), "low": pl.Int32(),
@@ -33,12 +36,14 @@ def gaps(held: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     instrument without any bar is one head; tail where nothing is held after it; else hole. Bars of other instruments,
     outside of a span or on days without a session count for nothing, and twice the same bar counts once.
     """
+    if held.height <= FEW:
+        return _one_by_one(held, spans)
     expected = _bounds(spans)
     found = _sweep(held, expected)
     if found is None:
         found = _sweep(held.with_columns(pl.col("instrument").cast(pl.String)).sort("instrument", "session"), expected)
         assert found is not None, "sorted bars have one run per instrument"
-    sessions = pl.concat([_table(name).sessions for name in _calendars(spans)]) if spans.height else DAYS
+    sessions = pl.concat([DAYS, *(_table(name).sessions for name in _calendars(spans))])
     return (
         pl.concat([_edges(found, expected), _holes(found)])
         .with_columns(a=pl.max_horizontal("a", "low"), b=pl.min_horizontal("b", "high"))
@@ -53,6 +58,24 @@ def gaps(held: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
             .otherwise(pl.lit("hole")).cast(KIND),
         )
     )  # fmt: skip
+
+
+def _one_by_one(held: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+    """The same of few bars, where to begin a sweep takes longer than a set of them."""
+    bars = held.filter(pl.col("state") == "final") if "state" in held.columns else held
+    by_name = bars.group_by(pl.col("instrument").cast(pl.String)).agg("session").iter_rows()
+    final = {name: set(days) for name, days in by_name}
+    rows = []
+    for name, code, first, last in spans.select(list(SPANS)).iter_rows():
+        calendar, known = get_calendar(code), final.get(name, set())
+        expected = calendar.dates(max(first, calendar.first), min(last, calendar.last))
+        missing = [n for n, day in enumerate(expected) if day not in known]
+        for _, run in groupby(enumerate(missing), lambda place: place[1] - place[0]):
+            numbers = [n for _, n in run]
+            a, b = numbers[0], numbers[-1]
+            kind = "head" if a == 0 else "tail" if b == len(expected) - 1 else "hole"
+            rows.append((name, expected[a], expected[b], b - a + 1, kind))
+    return pl.DataFrame(rows, schema=GAPS, orient="row")
 
 
 class _Table(NamedTuple):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from fin_infra.cli import app
+from fin_infra.errors import UsageError
 from fin_infra.providers.alpaca.simulator import Fault
+from fin_infra.reader import read
 from tests.broker import SCHEDULES, BrokerWorld, broker_of, position
 from tests.guards import guarded
 
@@ -221,3 +227,356 @@ async def test_t31_actions_are_read_of_what_was_sold_long_ago_and_of_what_is_wat
     await market.sync("corporate_actions", DAY)
     assert acted(market) == [("us:SEEN", "2026-11-27", "split"), ("us:SOLD", "2026-11-27", "split")]
     assert market.asked(ACTIONS)[-1]["symbols"] == "AAPL,SEEN,SOLD", "a coin has none"
+
+
+# -- T-30, T-31, T-33: prices adjusted when they are read ------------------------------------------------------------------
+
+
+def closes(market: BrokerWorld, symbol: str = "AAPL", **filters: Any) -> dict[str, Decimal]:
+    rows = market.rows("prices", instruments=[f"us:{symbol}"], **filters)
+    return {row["session"].isoformat(): row["close"] for row in rows}
+
+
+async def flat(market: BrokerWorld, *symbols: str, close: str = "100") -> None:
+    """Each costs the same on every day, as far as nothing happens to it."""
+    for symbol in symbols:
+        for day in market.sessions():
+            market.bar(symbol, day, close)
+    await market.link(*symbols)
+
+
+def morning(market: BrokerWorld, day: str) -> datetime:
+    """Half an hour before the open, when the actions of the day are read."""
+    return (market.broker.opens(date.fromisoformat(day)) - HOUR / 2).astimezone(UTC)
+
+
+async def through(market: BrokerWorld, *days: str) -> None:
+    """The actions before the open of each day, the prices half an hour after its close."""
+    for day in days:
+        market.clock.set(morning(market, day))
+        await market.work()
+        await market.work_after(day)
+
+
+WEEK = ("2026-11-24", "2026-11-25", "2026-11-27", "2026-11-30")
+
+
+@guarded("bars of two share counts join", "reader.py", "made = adjusted(prices, _actions(prices, asked), adjust)",
+         "made = prices")  # fmt: skip
+async def test_t30_the_worth_of_a_position_is_continuous_over_a_split(market: BrokerWorld) -> None:
+    """As-traded quantities belong with raw bars, today's quantity with split-adjusted ones: the same worth on any day."""
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    for day in WEEK:
+        if day == str(SPLIT):
+            market.broker.account("PK1").positions = [position("AAPL", qty="500", price="2")]
+        market.clock.set(morning(market, day))
+        await market.work()
+        await market.sync("holdings", at=market.after_close(day, timedelta(minutes=20)))
+        await market.work_after(day)
+    raw, split = closes(market), closes(market, adjust="split")
+    assert {raw[day] for day in WEEK[:2]} == {Decimal(100)}
+    assert {raw[day] for day in WEEK[2:]} == {Decimal(2)}
+    held = market.rows("holdings", history=True)
+    assert {row["quantity"] for row in held} == {Decimal(10), Decimal(500)}
+    for day in WEEK:
+        at = market.after_close(day)
+        [then] = market.rows("holdings", as_of=at)
+        assert then["quantity"] * raw[day] == 1000, day
+        assert 500 * split[day] == 1000, "counted in today's shares"
+    assert set(split.values()) == {Decimal(2)}
+    assert {row["basis"] for row in market.rows("prices", adjust="split")} == {"split_adjusted"}
+    assert {row["basis"] for row in market.rows("prices")} == {"raw"}
+    assert market.findings() == {}
+
+
+async def test_t31_what_was_sold_before_its_split_is_adjusted_like_what_is_still_held(market: BrokerWorld) -> None:
+    await flat(market, "AAPL", "SOLD")
+    for symbol in ("AAPL", "SOLD"):
+        market.broker.split(symbol, SPLIT, "3", "2")
+    await through(market, "2026-11-24")
+    market.broker.account("PK1").positions = [position("AAPL")]
+    for wait in (HOUR, HOUR):
+        await market.sync("holdings", wait)
+    await through(market, "2026-11-25", "2026-11-27", "2026-11-30")
+    assert {row["instrument"] for row in market.rows("holdings")} == {"us:AAPL"}
+    assert closes(market, "SOLD", adjust="split") == closes(market, adjust="split")
+    assert set(closes(market, "SOLD", adjust="split").values()) == {
+        Decimal("66.6667"),
+        Decimal("66.666666666666666667"),
+    }
+
+
+async def test_t33_reading_again_and_syncing_again_adjusts_nothing_twice(market: BrokerWorld) -> None:
+    await flat(market, "AAPL")
+    market.broker.dividend("AAPL", date(2026, 11, 25), "1")
+    market.broker.split("AAPL", SPLIT, "2", "1")
+    await through(market, *WEEK)
+    kinds = ("split", "total")
+    first = {kind: market.frame("prices", adjust=kind) for kind in kinds}
+    for wait in (HOUR, DAY):
+        await market.sync("corporate_actions", wait)
+        await market.sync("prices", HOUR)
+    for kind in kinds:
+        again = market.frame("prices", adjust=kind, until=date(2026, 11, 30))
+        same = ["instrument", "session", "basis", "open", "high", "low", "close", "volume"]
+        assert again.select(same).equals(first[kind].select(same))
+    assert closes(market, adjust="total")["2026-11-24"] == Decimal("49.5"), "half of 100 less a hundredth"
+
+
+async def test_adjusted_closes_are_those_of_the_vendors_own_adjustment(market: BrokerWorld) -> None:
+    """Its figures are rounded to four decimals."""
+    market.has_bars("AAPL")
+    await market.link("AAPL")
+    days = market.sessions("2026-01-01")
+    market.broker.split("AAPL", days[30], "3", "2")
+    market.broker.split("AAPL", days[90], "1", "8")
+    market.broker.stock_dividend("AAPL", days[120], "0.05")
+    for n in (20, 60, 90, 150):
+        market.broker.dividend("AAPL", days[n], "0.25")
+    await through(market, *WEEK)
+    for kind, theirs in (("split", "split"), ("total", "all")):
+        shown = market.broker._adjusted("AAPL", market.broker.bars("AAPL"), theirs)
+        wanted = {day.isoformat(): Decimal(bar.close) for day, bar in shown}
+        found = closes(market, adjust=kind)
+        assert len(found) > 200
+        assert all(abs(close - wanted[day]) <= Decimal("0.00011") for day, close in found.items())
+
+
+async def test_a_read_of_some_days_and_columns_is_the_part_of_the_whole_one(market: BrokerWorld) -> None:
+    """What `until` leaves out still counts: a chart of last year does not step when this year splits."""
+    await flat(market, "AAPL", "MSFT")
+    market.broker.split("AAPL", SPLIT, "4", "1")
+    market.broker.dividend("AAPL", SPLIT, "1")
+    await through(market, *WEEK)
+    whole = market.frame("prices", adjust="total")
+    since, until = date(2026, 11, 23), date(2026, 11, 25)
+    part = market.frame("prices", adjust="total", since=since, until=until, instruments=["us:AAPL"])
+    wanted = whole.filter(instrument="us:AAPL").filter(
+        (whole.filter(instrument="us:AAPL")["session"]).is_between(since, until)
+    )
+    assert part.equals(wanted)
+    assert set(part["close"]) == {Decimal("24.75")}
+    with market.store() as store:
+        lazy = read("prices", adjust="total", store=store)
+        assert lazy.select("close").collect().equals(whole.select("close"))
+        assert lazy.filter(pl.col("session") == until).select("instrument").collect().height == 2
+        assert lazy.head(3).collect().equals(whole.head(3))
+        assert lazy.collect_schema() == read("prices", store=store).collect_schema()
+    day_before = market.after_close("2026-11-25", HOUR)
+    assert set(closes(market, adjust="split", as_of=day_before).values()) == {Decimal(100)}
+
+
+@guarded("what is not known counts as nothing happened", "reader.py", "if never := sorted(set(newest) - set(known)):",
+         "if never := []:")  # fmt: skip
+@guarded("actions may be of any age", "reader.py", "> READ_WITHIN)", "> timedelta(days=999))")
+async def test_prices_whose_actions_were_never_read_or_long_ago_are_not_adjusted(market: BrokerWorld) -> None:
+    await flat(market, "AAPL", "MSFT")
+    market.schedule(SCHEDULES)
+    await market.work_after("2026-11-24")
+    with pytest.raises(UsageError, match="corporate actions of us:AAPL, us:MSFT were never read"):
+        market.rows("prices", adjust="split")
+    async with market.runtime() as runtime:
+        [connection] = runtime.connections.all()
+        await runtime.engine.sync("corporate_actions", connection.connection_id, instruments=["us:AAPL"])
+    assert set(closes(market, adjust="split").values()) == {Decimal(100)}
+    with pytest.raises(UsageError, match="corporate actions of us:MSFT were never read"):
+        market.rows("prices", adjust="split")
+    await market.work_after("2026-12-04")
+    with pytest.raises(UsageError, match="us:AAPL were last read on 2026-11-24, more than 7 days"):
+        closes(market, adjust="split")
+    assert set(closes(market, adjust="split", as_of=market.after_close("2026-11-25")).values()) == {Decimal(100)}
+
+
+async def test_coins_need_no_actions_and_wrong_arguments_are_refused_at_once(market: BrokerWorld) -> None:
+    day = date(2026, 11, 22)
+    market.broker.set_bar("BTC/USD", day, "91000", "92000", "90000", "91999.999999999999999999", "12.5")
+    market.schedule(SCHEDULES, watchlist="crypto:bitcoin")
+    await market.link()
+    await market.work()
+    [bar] = market.rows("prices", adjust="split")
+    assert (bar["close"], bar["basis"]) == (Decimal("91999.999999999999999999"), "split_adjusted")
+    with market.store() as store:
+        for wrong in ({"adjust": "both"}, {"adjust": "split", "history": True}, {"adjust": "split", "until": "2026"}):
+            with pytest.raises(UsageError):
+                read("prices", store=store, **wrong)
+        with pytest.raises(UsageError, match="adjust is for prices"):
+            read("holdings", store=store, adjust="split")
+
+
+async def test_the_command_prints_adjusted_prices(market: BrokerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    await through(market, *WEEK)
+    monkeypatch.setenv("FIN_INFRA_STORE_URL", market.settings.store_url)
+    arguments = ["read", "prices", "--instrument", "us:AAPL", "--since", "2026-11-25", "--format", "csv"]
+    for adjust, basis, first in (([], "raw", "100"), (["--adjust", "split"], "split_adjusted", "2")):
+        done = CliRunner().invoke(app, [*arguments, *adjust])
+        assert done.exit_code == 0, done.output
+        rows = list(csv.DictReader(done.output.splitlines()))
+        assert [(row["basis"], row["close"]) for row in rows] == [(basis, first), (basis, "2"), (basis, "2")]
+    done = CliRunner().invoke(app, [*arguments, "--adjust", "both"])
+    assert isinstance(done.exception, UsageError)
+
+
+# -- T-34: a step without an action ------------------------------------------------------------------------------------
+
+
+async def calm(market: BrokerWorld, *symbols: str) -> None:
+    """A year of bars at 100, read up to the Wednesday before Thanksgiving."""
+    await flat(market, *symbols)
+    await through(market, "2026-11-24", "2026-11-25")
+
+
+def falls(
+    market: BrokerWorld, close: str, symbol: str = "AAPL", first: str = "2026-11-27", last: str = "2027-01-31"
+) -> None:
+    for day in market.sessions(first, last):
+        market.bar(symbol, day, close)
+
+
+@guarded("a step is believed", "engine/splits.py", "waits.append(step)", "pass")
+@guarded(
+    "the action does not help",
+    "engine/splits.py",
+    'share *= float(action["new_shares"])',
+    'share *= 1 + 0 * float(action["new_shares"])',
+)
+async def test_t34_bars_behind_a_step_wait_for_the_action_that_explains_it(market: BrokerWorld) -> None:
+    await calm(market, "AAPL", "MSFT")
+    told = market.after_close("2026-11-27", 2 * HOUR)
+    market.broker.split("AAPL", SPLIT, "20", "1", known_from=told)
+    await through(market, "2026-11-27")
+    assert max(market.held("AAPL")) == date(2026, 11, 25)
+    assert max(market.held("MSFT")) == SPLIT, "the others go on"
+    [finding] = [row for row in market.rows("findings") if row["kind"] == "unexplained_jump"]
+    assert (finding["subject"], finding["state"]) == ("us:AAPL", "open")
+    assert "from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split" in finding["detail"]
+    assert market.asked(ACTIONS)[-1]["symbols"] == "AAPL", "its actions are read at once when the step is seen"
+    await market.sync("corporate_actions", 3 * HOUR)
+    await market.sync("prices", HOUR)
+    assert market.held("AAPL")[SPLIT] == 5
+    assert set(closes(market, adjust="split").values()) == {Decimal(5)}
+    assert market.findings() == {}
+
+
+async def test_t34_actions_that_were_never_read_are_read_as_soon_as_a_step_is_seen(market: BrokerWorld) -> None:
+    """A first read of a year with a split in it, and nothing scheduled that reads actions: no bar is late."""
+    market.schedule(SCHEDULES)
+    for day in market.sessions():
+        market.bar("AAPL", day, "100")
+    market.broker.split("AAPL", date(2026, 6, 10), "10", "1")
+    await market.link("AAPL")
+    await market.work_after("2026-11-24")
+    assert market.held() == market.served(first="2025-11-19")
+    assert len(market.asked(ACTIONS)) == 1
+    assert market.findings() == {}
+    assert len(set(closes(market, adjust="split").values())) == 1
+
+
+@guarded("a crash blocks for ever", "engine/splits.py", ">= MISSED_APART)", ">= 99 * MISSED_APART)")
+@guarded("two reads in a row confirm each other", "engine/splits.py", ">= MISSED_APART)", ">= 0 * MISSED_APART)")
+async def test_t34_a_crash_is_taken_over_a_day_later_and_the_finding_stays(market: BrokerWorld) -> None:
+    await calm(market, "AAPL")
+    falls(market, "51.3")
+    await through(market, "2026-11-27")
+    await market.sync("prices", HOUR)
+    assert max(market.held()) == date(2026, 11, 25), "an hour later nothing else would be said"
+    assert "wait" in market.findings()["unexplained_jump"]
+    await through(market, "2026-11-30")
+    assert market.held() == market.served(first="2025-11-18")
+    assert "a second read said the same" in market.findings()["unexplained_jump"]
+    await through(market, "2026-12-01", "2026-12-02", "2026-12-14")
+    assert market.held() == market.served(first="2025-11-18"), "it holds nothing up any more"
+    assert set(market.states().values()) == {"final", "provisional"}
+    assert "2-for-1" in market.findings()["unexplained_jump"]
+    late = market.broker.split("AAPL", SPLIT, "2", "1", bars=False)
+    await market.sync("corporate_actions", HOUR)
+    await market.sync("prices", at=market.after_close("2026-12-15"))
+    assert market.findings() == {}, "the vendor remembered the split after all"
+    assert late.id in market.broker.actions
+
+
+async def test_t34_a_bad_print_that_is_corrected_the_day_after_was_never_kept(market: BrokerWorld) -> None:
+    await calm(market, "AAPL")
+    market.bar("AAPL", SPLIT, "1000")
+    await through(market, "2026-11-27")
+    assert "1-for-10" in market.findings()["unexplained_jump"]
+    market.bar("AAPL", SPLIT, "101")
+    await through(market, "2026-11-30")
+    assert market.held()[SPLIT] == 101
+    assert market.findings() == {}
+    assert not [row for row in market.rows("prices", history=True) if row["close"] == 1000]
+
+
+async def test_t34_a_split_that_does_not_show_in_the_bars_is_none(market: BrokerWorld) -> None:
+    """A repair invented it, or the bars are adjusted where raw ones were asked for: adjusting would make a step."""
+    await calm(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "4", "1", bars=False)
+    await through(market, "2026-11-27")
+    assert "1-for-4" in market.findings()["unexplained_jump"]
+    assert max(market.held()) == date(2026, 11, 25)
+    market.broker.actions.clear()
+    for day in ("2026-11-30", "2026-12-01"):
+        market.clock.set(morning(market, day))
+        await market.work()
+    await market.work_after("2026-12-01")
+    assert market.held() == market.served(first="2025-11-18")
+    assert market.findings() == {}
+
+
+async def test_t34_a_split_on_a_lively_day_is_no_step_and_neither_is_a_large_dividend(market: BrokerWorld) -> None:
+    await calm(market, "AAPL", "MSFT", "KO")
+    market.broker.split("AAPL", SPLIT, "3", "2")
+    falls(market, "71.20")  # a good day for the new shares
+    market.broker.dividend("MSFT", SPLIT, "33.50", special=True)
+    falls(market, "66.50", "MSFT")
+    market.broker.spin_off("KO", SPLIT, "SPUN")
+    falls(market, "50", "KO")
+    await through(market, "2026-11-27", "2026-11-30")
+    for symbol in ("AAPL", "MSFT", "KO"):
+        assert max(market.held(symbol)) == date(2026, 11, 30), symbol
+    assert "unexplained_jump" not in market.findings()
+    assert set(closes(market, "MSFT", adjust="total").values()) == {Decimal("66.5")}
+
+
+async def test_t34_a_coin_that_halves_is_not_held_back(market: BrokerWorld) -> None:
+    for n, close in enumerate(("100", "50", "49")):
+        market.broker.set_bar("BTC/USD", date(2026, 11, 20) + n * DAY, close, close, close, close, "1")
+    market.schedule(SCHEDULES, watchlist="crypto:bitcoin")
+    await market.link()
+    await market.work()
+    assert [row["close"] for row in market.rows("prices")] == [100, 50, 49]
+    assert "unexplained_jump" not in market.findings()
+
+
+async def test_t34_an_adjusted_series_where_a_raw_one_was_asked_for_is_a_new_basis_and_no_step(
+    market: BrokerWorld,
+) -> None:
+    """All of the overlap has one ratio: the series is read anew. Its one step, were it half adjusted, would be held."""
+    await calm(market, "AAPL")
+    await market.sync("prices", HOUR)
+    falls(market, "50", first="2025-11-01")
+    await through(market, "2026-11-27")
+    assert set(market.held().values()) == {Decimal(50)}
+    assert set(market.findings()) == {"rebased"}
+    falls(market, "25", first="2025-11-01", last="2026-06-30")  # half of it, a year back
+    falls(market, "200", first="2026-11-30")
+    await through(market, "2026-11-30")
+    assert set(market.held().values()) <= {Decimal(50)}, "no half of each basis"
+    assert "unexplained_jump" in market.findings()
+
+
+# -- delistings and symbols ---------------------------------------------------------------------------------------------
+
+
+async def test_after_a_delisting_or_a_change_of_symbol_no_bar_is_missed(market: BrokerWorld) -> None:
+    await flat(market, "GONE", "OLD", "AAPL")
+    market.broker.delist("GONE", SPLIT, cash="101")
+    market.broker.rename("OLD", "NEW", SPLIT, known_from=market.after_close("2026-12-01"))  # told late
+    await through(market, *WEEK, "2026-12-01", "2026-12-02", "2026-12-03", "2026-12-04")
+    assert max(market.held("GONE")) == max(market.held("OLD")) == date(2026, 11, 25)
+    assert max(market.held("AAPL")) == date(2026, 12, 4)
+    assert "missing_sessions" not in market.findings()
+    assert market.asked()[-1]["symbols"] == "AAPL", "they are not asked for any more"
+    assert set(closes(market, "GONE", adjust="split").values()) == {Decimal(100)}

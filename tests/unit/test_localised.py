@@ -39,7 +39,7 @@ def test_money_in_a_locale(locale: str, amount: str, currency: str, shown: str) 
     assert Localised.of(locale).money(Decimal(amount), currency).replace("\u00a0", " ") == shown
 
 
-@guarded("tables keep all digits", "fin_infra/cli/localised.py", "EXACT = Context(prec=100)", "EXACT = Context(prec=28)")
+@guarded("tables keep all digits", "cli/localised.py", "EXACT = Context(prec=100)", "EXACT = Context(prec=28)")
 @given(amount=amounts, locale=locales)
 def test_no_digit_is_lost(amount: Decimal, locale: str) -> None:
     local = Localised.of(locale)

@@ -72,7 +72,7 @@ MARCH_9 = [
 
 def acted(instrument: str, ex_on: str, kind: str, **more: Any) -> dict[str, Any]:
     """An action; what is not said is null."""
-    numbers = {
+    numbers: dict[str, Any] = {
         name: Decimal(more.pop(name)) for name in ("ratio", "new_shares", "old_shares", "amount") if name in more
     }
     paid = {"paid_on": date.fromisoformat(more.pop("paid_on"))} if "paid_on" in more else {}
