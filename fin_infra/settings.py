@@ -108,6 +108,7 @@ class Settings(BaseSettings):
         "", description="how old data may be before it counts as stale: transactions=24h,prices=6h; default: "
         + ",".join(f"{name}={hours}h" for name, hours in FRESH_HOURS.items()),
     )  # fmt: skip
+    locale: str = Field("", description="how tables show money and dates: en_US, de_CH; default: as data is written")
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
     @classmethod

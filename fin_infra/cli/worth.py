@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Annotated
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -34,8 +37,14 @@ class NetWorth:
     old: list[str] = field(default_factory=list)
 
 
-def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataFrame, prices: pl.DataFrame) -> NetWorth:
+def net_worth(
+    accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataFrame, prices: pl.DataFrame,
+    actions: pl.DataFrame | None = None,
+) -> NetWorth:  # fmt: skip
     """Balances, of investment accounts their cash, plus holdings at the newest close.
+
+    A quantity and a close belong together when they count the same shares: where a split of `actions` lies between the
+    day of the one and the session of the other, it is taken into account.
 
     A missing amount is never zero, a missing price never the broker's own value, and nothing is converted: it is named.
     Closed accounts are left out: their rows say what was last known of them.
@@ -77,8 +86,25 @@ def net_worth(accounts: pl.DataFrame, balances: pl.DataFrame, holdings: pl.DataF
             missing.append(f"{_plain(row['quantity'])} {row['instrument']}: no price is held{said}")
         else:
             value = EXACT.multiply(EXACT.multiply(row["quantity"], row["multiplier"]), close)
+            if actions is not None and (by := _same_shares(row, sessions[row["instrument"]], actions)) != 1:
+                value = EXACT.divide(EXACT.multiply(value, Decimal(by.numerator)), Decimal(by.denominator))
+                value = value.quantize(Decimal("1e-18"), context=EXACT)
             total[currency] = EXACT.add(total.get(currency, ZERO), value)
     return NetWorth(total, missing, old)
+
+
+def _same_shares(holding: dict[str, Any], session: date, actions: pl.DataFrame) -> Fraction:
+    """What the product of quantity and close is multiplied by, so that both count the same shares."""
+    from fin_infra.calendars import get_calendar
+    from fin_infra.engine.adjusting import of_one_provider, shares_between
+
+    name = holding["instrument"]
+    if name not in actions["instrument"]:
+        return Fraction(1)
+    calendar = calendar_of(name)
+    zone = ZoneInfo(get_calendar(calendar).zone) if calendar is not None else UTC
+    day, known = holding["as_of"].astimezone(zone).date(), of_one_provider(actions)
+    return shares_between(known, name, day, session) / shares_between(known, name, session, day)
 
 
 def in_one(worth: NetWorth, to: str, on: date, rates: pl.DataFrame) -> Converted:

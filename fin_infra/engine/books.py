@@ -24,7 +24,7 @@ Objectives = Mapping[str, timedelta]
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
-    "holdings_total",
+    "holdings_total", "not_adjusted", "unexplained_jump",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 

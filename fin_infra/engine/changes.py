@@ -6,16 +6,26 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
+from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.actions import (
+    asked_about,
+    delistings,
+    known_actions,
+    no_longer_missed,
+    taken_over,
+    unstepped,
+)
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
@@ -23,7 +33,8 @@ from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import SHAPES, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.series import PRICES, SHAPES, Listing, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.splits import jump_doubts
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
@@ -55,13 +66,27 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     assert series is not None
     universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
     run.instruments = sorted(set(run.ordered if run.ordered is not None else universe(run, store, listed)))
+    if run.source.lead == "corporate_actions":
+        return asked_about(run)
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
-    return wants_of(series, run.instruments, bars, spots, now)
+    return wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+
+
+def _listings(run: Run, store: Store) -> dict[str, Listing]:
+    """First and last day of trading, of the instruments of which somebody told one."""
+    if _shape(run) is not PRICES:
+        return {}
+    parts = store.read(Instruments, Query(instruments=run.instruments), ["instrument", "listed_on", "delisted_on"])
+    told = {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}
+    for name, end in delistings(store, run.started_at.date()).items():
+        first, last = told.get(name, (None, None))
+        told[name] = first, min(end, last or end)
+    return told
 
 
 def _undescribed(run: Run, asked: Place) -> list[Want]:
@@ -109,6 +134,8 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
+                elif feed.schema is CorporateActions:
+                    change = taken_over(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
@@ -369,9 +396,11 @@ def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: 
     held = _bars(run, names, min(want.first for want in wants), store)
     shape = _shape(run)
     done = judge(built, wants, held, spots, series, run.started_at, shape)
+    done = unstepped(run, done, held, spots, store)
     set_aside(run, shape.schema, done.strays)
     run.doubts += [(shape.schema.dataset_name(), doubt) for doubt in done.doubts]
     run.redo |= done.redo
+    run.stepped |= done.stepped
     for name, newest in shape.keyed(done.rows).group_by("instrument").agg(pl.col("session").max()).iter_rows():
         run.newest[name] = newest.isoformat()
     return Change(shape.schema, done.rows)
@@ -388,7 +417,10 @@ def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
             del spots[name]
         detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
         run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+    if _shape(run) is PRICES:
+        no_longer_missed(spots, delistings(store, ask.at.date()))
     run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
+    run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
 
 
 def _unpriced(run: Run, store: Store) -> list[str]:

@@ -18,6 +18,7 @@ from fin_infra.calendars import Calendar, calendar_names, get_calendar
 from fin_infra.datasets.base import INSTANT, Built, Dataset, Reject
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.prices import Prices
+from fin_infra.engine.gaps import SPANS, gaps
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.providers.base import Series, Want
 
@@ -26,7 +27,11 @@ Spot = dict[str, Any]
 first seen so]; `nothing`: there never was a bar. `absent`: session → when its bar was first missed, "" once a later
 read missed it too. `refused`: the day the vendor refused its symbol. `redo`: its basis changed and the whole series is
 read anew until all of it is final; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
-keep an older basis."""
+keep an older basis. `jumps`: steps that no corporate action explains, see `splits`."""
+
+Listing = tuple[date | None, date | None]
+"""First and last day of trading, None where it is not known or still listed."""
+ALWAYS: Listing = (None, None)
 
 SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication is enough
 READS_APART = timedelta(minutes=15)
@@ -88,55 +93,95 @@ SHAPES: Mapping[type[Dataset], Shape] = {shape.schema: shape for shape in (PRICE
 
 
 def wants_of(
-    series: Series, instruments: Sequence[str], held: pl.DataFrame, spots: Mapping[str, Spot], now: datetime
-) -> list[Want]:
+    series: Series, instruments: Sequence[str], held: pl.DataFrame, spots: Mapping[str, Spot], now: datetime,
+    listings: Mapping[str, Listing] | None = None,
+) -> list[Want]:  # fmt: skip
     """What to ask for: per instrument the span from its first session that is not final, with the overlap before.
 
-    `held`: instrument, session and state of the bars in the store. An instrument the vendor has no ticker for, whose
+    So one call catches up with new sessions, mends holes and fills in what was never read. `held`: instrument, session
+    and state of the bars in the store, sorted by instrument and session. `listings`: first and last day of trading,
+    where they are known: nothing is asked for before and after. An instrument the vendor has no ticker for, whose
     calendar is not known, or all of whose sessions are final, is not asked for.
     """
-    final = {
-        name: set(days)
-        for name, days in held.filter(pl.col("state") == "final").group_by("instrument").agg("session").iter_rows()
-    }
-    wants = []
+    expected: dict[str, Expected] = {}
     for instrument in instruments:
-        ticker, calendar = series.ticker(instrument), known_calendar(series, instrument)
+        calendar, spot = known_calendar(series, instrument), spots.get(instrument, {})
+        if series.ticker(instrument) is not None and calendar is not None and not _refused(spot, now):
+            expected[instrument] = expected_of(series, calendar, spot, now, (listings or {}).get(instrument, ALWAYS))
+    spans = [(name, those.calendar.name, those.first, those.last) for name, those in expected.items()]
+    missing: dict[str, list[tuple[date, date]]] = {}
+    for name, first, last, *_ in gaps(held, pl.DataFrame(spans, schema=SPANS, orient="row")).iter_rows():
+        missing.setdefault(name, []).append((first, last))
+    wants = []
+    for instrument, those in expected.items():
         spot = spots.get(instrument, {})
-        if ticker is None or calendar is None or _refused(spot, now):
-            continue
-        expected = expected_sessions(series, calendar, spot, now)
-        missing = [day for day in expected if day not in final.get(instrument, ())]
         if spot.get("redo"):
-            wants.append(_whole(instrument, ticker, expected, held))
-        elif missing:
-            earlier = [day for day in expected if day < missing[0]]
-            first = earlier[-series.overlap :][0] if earlier and series.overlap else missing[0]
-            # what may still come is looked for along the way, all such instruments over the same days: in one call
-            late = expected[-1] - MAY_COME_LATE
-            if any(day >= late for day in _gone(spot)) or spot.get("head", "") > late.isoformat():
-                first = min(first, late)
-            wants.append(Want(instrument, ticker, first, expected[-1]))
+            span = _whole(instrument, those, held)
+        else:
+            span = _span(series, spot, those, missing.get(instrument, ()))
+        if span is not None:
+            wants.append(Want(instrument, str(series.ticker(instrument)), *span))
     return wants
 
 
-def _whole(instrument: str, ticker: str, expected: Sequence[date], held: pl.DataFrame) -> Want:
+def _span(
+    series: Series, spot: Spot, expected: Expected, missing: Sequence[tuple[date, date]]
+) -> tuple[date, date] | None:  # fmt: skip
+    """From the first of the missing sessions, with the overlap before, to the last one that is expected."""
+    begin = next((day for gap in missing for day in expected.sessions(*gap)), None)
+    if begin is None:
+        return None
+    earlier, [end] = expected.latest(series.overlap, before=begin), expected.latest(1)
+    # what may still come is looked for along the way, all such instruments over the same days: in one call
+    late = end - MAY_COME_LATE
+    first = earlier[0] if earlier else begin
+    if any(day >= late for day in expected.gone) or spot.get("head", "") > late.isoformat():
+        first = max(min(first, late), expected.listed_on)
+    return first, end
+
+
+def _whole(instrument: str, expected: Expected, held: pl.DataFrame) -> tuple[date, date] | None:
     """All that is held, however old, and all that is expected."""
-    days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected]
-    return Want(instrument, ticker, min(days), max(days))
+    days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected.sessions()]
+    return (min(days), max(days)) if days else None
 
 
-def expected_sessions(series: Series, calendar: Calendar, spot: Spot, now: datetime) -> list[date]:
-    """Sessions whose bar the vendor must have by now, oldest first, less those it is known not to have."""
+@dataclass(frozen=True)
+class Expected:
+    """Sessions whose bar the vendor must have by now: those from `first` to `last`, less those known to be `gone`."""
+
+    calendar: Calendar
+    first: date
+    last: date
+    gone: frozenset[date]
+    listed_on: date
+
+    def sessions(self, first: date | None = None, last: date | None = None) -> list[date]:
+        """All of them, or those within two days, oldest first."""
+        return [day for day in self.calendar.dates(first or self.first, last or self.last) if day not in self.gone]
+
+    def latest(self, count: int, before: date | None = None) -> list[date]:
+        """The newest `count` of them, oldest first, fewer where there are not so many."""
+        last = before - timedelta(days=1) if before else self.last
+        near = max(self.first, last - timedelta(days=7 + 2 * count))
+        found = self.sessions(near, last)
+        if len(found) < count and near > self.first:  # many are gone, or holidays
+            found = self.sessions(self.first, last)
+        return found[-count:] if count else []
+
+
+def expected_of(series: Series, calendar: Calendar, spot: Spot, now: datetime, listing: Listing = ALWAYS) -> Expected:
+    """Which sessions: as far back as a first read goes, from where the vendor's series or the listing begins."""
+    listed_on, delisted_on = listing
     last = calendar.last_closed(now - series.lags.get(calendar.name, timedelta())).date
-    first = max(last - series.history, calendar.first, date.fromisoformat(spot.get("head", "0001-01-01")))
-    gone = _gone(spot)
-    return [day for day in calendar.dates(first, last) if day not in gone] if first <= last else []
+    head = date.fromisoformat(spot.get("head", "0001-01-01"))
+    first = max(last - series.history, calendar.first, head, listed_on or date.min)
+    return Expected(calendar, first, min(last, delisted_on or last), _gone(spot), listed_on or date.min)
 
 
-def _gone(spot: Spot) -> set[date]:
+def _gone(spot: Spot) -> frozenset[date]:
     """Sessions that the vendor is known not to have."""
-    return {date.fromisoformat(day) for day, seen in spot.get("absent", {}).items() if not seen}
+    return frozenset(date.fromisoformat(day) for day, seen in spot.get("absent", {}).items() if not seen)
 
 
 def known_calendar(series: Series, instrument: str) -> Calendar | None:
@@ -156,12 +201,14 @@ def _refused(spot: Spot, now: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Judged:
-    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew."""
+    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew;
+    `stepped`: those with bars that wait for a corporate action, see `splits`."""
 
     rows: pl.DataFrame
     strays: Sequence[Reject] = ()
     doubts: Sequence[Doubt] = ()
     redo: frozenset[str] = frozenset()
+    stepped: frozenset[str] = frozenset()
 
 
 def judge(

@@ -55,7 +55,7 @@ SEEN_AGAIN = text(
 )
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "fx_rates": "rate_on",
-    "runs": "started_at", "findings": "first_seen_at",
+    "corporate_actions": "ex_on", "runs": "started_at", "findings": "first_seen_at",
 }  # fmt: skip
 
 

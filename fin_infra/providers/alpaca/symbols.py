@@ -57,3 +57,8 @@ def to_alpaca(instrument: str) -> str | None:
 def priced(instrument: str) -> str | None:
     """The same for what is asked for day by day: an option has a bar only on days it trades, so none is expected."""
     return None if instrument.startswith("opt:") else to_alpaca(instrument)
+
+
+def acting(instrument: str) -> str | None:
+    """What corporate actions are asked by: shares and funds. A coin has none, an option those of its share."""
+    return to_alpaca(instrument) if instrument.startswith("us:") else None
