@@ -43,7 +43,7 @@ def test_every_sample_of_rates_belongs_to_a_vendor() -> None:
 def test_the_recorded_daily_file_gives_its_rates() -> None:
     table = json.loads((SAMPLES / "rec_ecb_eurofxref_daily.json").read_text())
     found = replay(resolve("ecb"), "fx_rates", [Recorded(as_xml(table))], LATER)
-    assert found.rejects == found.differing == ()
+    assert (found.rejects, found.differing) == ((), ())
     assert {row["quote"]: row["rate"] for row in found.good.to_dicts()} == {
         code: Decimal(rate) for code, rate in table["rates"].items()
     }
@@ -57,7 +57,7 @@ def test_the_recorded_series_gives_its_rates() -> None:
     body = (SAMPLES / "rec_ecb_exr_daily_2026.csv").read_bytes()
     found = replay(resolve("ecb"), "fx_rates", [Recorded(body)], LATER)
     lines = [line.split(",") for line in body.decode().splitlines()[1:]]
-    assert found.rejects == found.differing == ()
+    assert (found.rejects, found.differing) == ((), ())
     assert sorted((row["quote"], str(row["rate_on"]), row["rate"]) for row in found.good.to_dicts()) == sorted(
         (code, day, Decimal(rate)) for _, code, day, rate in lines if rate
     )

@@ -62,4 +62,4 @@ def test_a_sample_gives_its_rates_or_its_code(file: str) -> None:
     found = replayed(file)
     assert {row["quote"]: row["rate"] for row in found.good.to_dicts()} == {c: Decimal(r) for c, r in rates.items()}
     assert found.good.select("base", "rate_on", "provider").unique().rows() == [(base, day, "exchangerate_api")]
-    assert found.rejects == found.differing == ()
+    assert (found.rejects, found.differing) == ((), ())

@@ -52,5 +52,5 @@ def test_a_sample_gives_its_rates_or_its_code(file: str) -> None:
         return
     found = replayed(file)
     assert found.good.select("quote", "rate_on", "rate").rows() == [(c, d, Decimal(r)) for c, d, r in expected]
-    assert found.rejects == found.differing == ()
+    assert (found.rejects, found.differing) == ((), ())
     assert found.good.select("base", "provider", "state").unique().rows() == [("EUR", "frankfurter", "final")]
