@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from types import ModuleType
 
 SCHEMES = ("isin", "cusip", "sedol", "figi")
 NAMES = {"isin": "ISIN", "cusip": "CUSIP", "sedol": "SEDOL", "figi": "FIGI"}
+_MODULES = {"isin": "stdnum.isin", "cusip": "stdnum.cusip", "sedol": "stdnum.gb.sedol", "figi": "stdnum.figi"}
 _SHAPES = {
     "isin": re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]"),
     "cusip": re.compile(r"[A-Z0-9*@#]{8}[0-9]"),
@@ -57,15 +59,4 @@ def isin_of(scheme: str, text: str) -> str | None:
 
 
 def _module(scheme: str) -> ModuleType:
-    # each on its own: the whole library is large
-    match scheme:
-        case "isin":
-            from stdnum import isin as module
-        case "cusip":
-            from stdnum import cusip as module
-        case "sedol":
-            from stdnum.gb import sedol as module
-        case _:
-            from stdnum import figi as module
-    found: ModuleType = module
-    return found
+    return importlib.import_module(_MODULES[scheme])  # each when it is needed: they read tables of countries
