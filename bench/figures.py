@@ -34,6 +34,7 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "plan_due_100k": ("s", 3.0),
     "plan_idle_tick": ("ms", 1.0),
     "calendar_is_open": ("ns", 1000.0),
+    "gaps_25m": ("s", 0.5),
     "snapshot.start": ("ms", None),
     "snapshot.size": ("MB", None),
     "next_run_10k_rules": ("ms", 5.0),

@@ -48,7 +48,8 @@ Universe = Callable[[Run, Store, Sequence[str]], Iterable[str]]
 
 
 def _held_and_listed(run: Run, store: Store, listed: Sequence[str]) -> Iterable[str]:
-    return {*listed, *store.instruments_held(run.connection.tenant_id)}
+    """Pairs of currencies are streams of their own."""
+    return {name for name in listed if not name.startswith("fx:")} | {*store.instruments_held(run.connection.tenant_id)}
 
 
 def _pairs(run: Run, store: Store, listed: Sequence[str]) -> Iterable[str]:

@@ -287,7 +287,7 @@ class Planner:
             schedule = self._schedules[d.schedule]
             rule = schedule.fingerprint
             session = None if schedule.mic is None else _session(schedule, from_micros(next_at))
-            if schedule.rule.retry is not None and not final:
+            if not final and schedule.rule.retry is not None:
                 look = micros(now + schedule.rule.retry)
                 if look < next_at:
                     deadline = micros(d.deadline or schedule.deadline_after(d.due_at))
@@ -372,7 +372,7 @@ def _stands(row: Any, schedule: Schedule, due_at: int) -> bool:
 
 
 def _due(row: Any, session: date | None, schedule: Schedule) -> Due:
-    deadline = _deadline(row, schedule)
+    deadline = None if schedule.rule.until is None else _deadline(row)
     if deadline is not None and row.session is not None:
         session = date.fromisoformat(row.session)
     return Due(
@@ -381,10 +381,10 @@ def _due(row: Any, session: date | None, schedule: Schedule) -> Due:
     )  # fmt: skip
 
 
-def _deadline(row: Any, schedule: Schedule) -> datetime | None:
+def _deadline(row: Any) -> datetime | None:
     """Of a row that is a look whether its data is final. One that was made due meanwhile, by a relink, runs at once."""
     _, again, told = row.rule.partition(AGAIN)
-    if not again or schedule.rule.until is None:
+    if not again:
         return None
     look, deadline = (int(number) for number in told.split())
     return from_micros(deadline) if look == row.due_at else None

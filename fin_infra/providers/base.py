@@ -200,11 +200,16 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
+WHATEVER = 0
+"""As a refusal's status: whatever it is, 200 too. Of vendors that say in the body alone that they refuse."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One row of a vendor's status/body → error code table. `word` is a prefix of the vendor's own code.
 
-    `application`: what is refused are the application's own keys: no user's login is stopped by it.
+    `application`: what is refused are the application's own keys: no user's login is stopped by it. `wait`: the seconds
+    until it is asked again, where the answer names none.
     """
 
     status: int
@@ -213,6 +218,7 @@ class Refusal:
     remedy: str
     vendor_wide: bool = False
     application: bool = False
+    wait: float | None = None
 
 
 @dataclass(frozen=True)
