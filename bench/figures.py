@@ -34,8 +34,11 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "plan_due_100k": ("s", 3.0),
     "plan_idle_tick": ("ms", 1.0),
     "calendar_is_open": ("ns", 1000.0),
+    "gaps_25m": ("s", 0.5),
     "snapshot.start": ("ms", None),
     "snapshot.size": ("MB", None),
+    "next_run_10k_rules": ("ms", 5.0),
+    "next_run_10k_rules.first": ("ms", None),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

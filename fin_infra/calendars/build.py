@@ -1,10 +1,10 @@
-"""Compiles `snapshot.json` from pandas_market_calendars and `overrides.csv`. Needs the extra `calendars`.
+"""Compiles the snapshot from pandas_market_calendars and `overrides.csv`. Needs the extra `calendars`.
 
-    make calendars
+    fin-infra calendar build
 
-An entry holds the zone, the weekly pattern with its regular local hours, and what departs from it: `closed` days, and
-`hours_on` other days with their kind. Local hours and not instants are kept, so that a government's new rule for
-summer time reaches us with the machine's zone data and not with our next release.
+An entry holds the zone, the weekly patterns with the day from which each holds, and what departs from them: `closed`
+days, and `hours_on` other days with their kind. Local hours and not instants are kept, so that a government's new rule
+for summer time reaches us with the machine's zone data and not with our next release.
 """
 
 from __future__ import annotations
@@ -12,53 +12,19 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fin_infra.calendars.calendar import Kind
-from fin_infra.calendars.snapshot import SNAPSHOT
+from fin_infra.calendars.exchanges import ALIASES, EXCHANGES, Exchange, Regime
+from fin_infra.calendars.snapshot import EVE, SNAPSHOT, Hours, hours, usual
 from fin_infra.errors import UsageError
 
 OVERRIDES = Path(__file__).with_name("overrides.csv")
 COLUMNS = ["mic", "date", "expected", "open", "close", "reason", "source"]
-VERSION = 1
-
-Hours = tuple[str, str]
-"""Local opening and close as HH:MM."""
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What is compiled of one exchange.
-
-    `published`: up to this day the exchange has announced its holidays, see `published_in`; the library's rules go on
-    to `last`, and those sessions are provisional.
-    """
-
-    library: str
-    zone: str
-    hours: Hours
-    first: date
-    last: date
-    published: date
-    published_in: str
-    week: tuple[int, ...] = (0, 1, 2, 3, 4)
-
-
-EXCHANGES = {
-    "XNYS": Exchange(
-        # the library has New York twice; this one knows the late openings and interrupted days of the 1990s
-        library="NYSE", zone="America/New_York", hours=("09:30", "16:00"),
-        first=date(1990, 1, 1), last=date(2035, 12, 31), published=date(2028, 12, 31),
-        published_in="NYSE Group announces 2026, 2027 and 2028 holiday and early closings calendar, 2025-12-23",
-    ),
-}  # fmt: skip
-
-ALIASES = {"XNAS": "XNYS"}
-"""Exchanges that keep another's sessions."""
+VERSION = 2
 
 
 class Override(NamedTuple):
@@ -66,41 +32,120 @@ class Override(NamedTuple):
 
     mic: str
     day: date
+    expected: str
     hours: Hours | None
-    line: int
+    place: str
 
 
-def build(overrides: Path = OVERRIDES) -> str:
-    """The text of the snapshot: the same library and overrides give the same bytes."""
+def build(overrides: Path = OVERRIDES, only: Iterable[str] = EXCHANGES) -> dict[str, str]:
+    """The text of each calendar's entry: the same library and overrides give the same bytes.
+
+    Raises `UsageError` where the library is missing or loses sessions, and at an override that is not whole.
+    """
     known = read_overrides(overrides)
-    calendars: dict[str, Any] = {}
-    for mic, exchange in EXCHANGES.items():
-        sessions = library_sessions(exchange)
-        for override in known:
-            if override.mic == mic:
-                apply(override, sessions, exchange)
-        calendars[mic] = compiled(exchange, sessions)
-    calendars |= {alias: {"same_as": mic} for alias, mic in ALIASES.items()}
-    return json.dumps({"version": VERSION, "calendars": calendars}, indent=1) + "\n"
+    texts = {}
+    for mic in only:
+        exchange = EXCHANGES[mic]
+        texts[mic] = entry(exchange, [override for override in known if override.mic == mic])
+    for alias, mic in ALIASES.items():
+        if mic in texts:
+            texts[alias] = _text({"version": VERSION, "same_as": mic})
+    return dict(sorted(texts.items()))
 
 
-def library_sessions(exchange: Exchange) -> dict[date, Hours]:
-    """The library's sessions with their local hours, oldest first. Raises `UsageError` where it gives half of them."""
-    import pandas
-    import pandas_market_calendars
+def entry(exchange: Exchange, overrides: Sequence[Override]) -> str:
+    """The entry of one exchange, with what we know better."""
+    regimes = exchange.regimes
+    if exchange.library is None:
+        assert exchange.closed is not None
+        sessions = ruled_sessions(exchange, exchange.closed)
+    else:
+        sessions, found = library_sessions(exchange)
+        regimes = regimes or found
+    kinds: dict[date, Kind] = {}
+    for override in overrides:
+        told = apply(override, sessions, regimes)
+        if told is not None:
+            kinds[override.day] = told
+    return _text(compiled(exchange, regimes, sessions, kinds))
 
+
+def ruled_sessions(exchange: Exchange, closed: Callable[[int], Iterable[date]]) -> dict[date, Hours]:
+    """The sessions of a calendar that is ours: its weekly patterns less the days that its own rule closes."""
+    off = {day for year in range(exchange.first.year, exchange.last.year + 1) for day in closed(year)}
+    found = {}
+    for day in days(exchange.first, exchange.last):
+        pattern = regime_on(exchange.regimes, day).week[day.weekday()]
+        if pattern is not None and day not in off:
+            found[day] = usual(pattern)[1]
+    return found
+
+
+def library_sessions(exchange: Exchange) -> tuple[dict[date, Hours], tuple[Regime, ...]]:
+    """The library's sessions, oldest first, and its regular hours. Raises `UsageError` where it gives half of them."""
+    try:
+        import pandas
+        import pandas_market_calendars
+    except ImportError:
+        raise UsageError("compiling calendars needs the extra `calendars`; install fin-infra[calendars]") from None
     if tuple(int(part) for part in pandas.__version__.split(".")[:2]) >= (3, 1):
         raise UsageError(f"pandas {pandas.__version__} silently loses sessions; install pandas<3.1")
-    schedule = pandas_market_calendars.get_calendar(exchange.library).schedule(
-        exchange.first, exchange.last, tz=exchange.zone
-    )
+    library = pandas_market_calendars.get_calendar(exchange.library)
+    schedule = library.schedule(exchange.first, exchange.last, tz=exchange.zone)
     found: dict[date, Hours] = {}
-    for stamp, opening, closing in zip(schedule.index, schedule["market_open"], schedule["market_close"], strict=True):
+    for stamp, *times in zip(schedule.index, *(schedule[name] for name in _columns(schedule)), strict=True):
         day = stamp.date()
-        if not opening.date() == closing.date() == day or opening >= closing:
-            raise UsageError(f"{exchange.library} {day}: a session from {opening} to {closing} is not one local day's")
-        found[day] = (f"{opening:%H:%M}", f"{closing:%H:%M}")
-    return found
+        try:
+            found[day] = _hours_on(day, [None if pandas.isna(time) else time.to_pydatetime() for time in times])
+        except ValueError as error:
+            raise UsageError(f"{exchange.library} {day}: {error}") from None
+    return found, _regimes(exchange, library.regular_market_times)
+
+
+def _columns(schedule: Any) -> list[str]:
+    inner = ["break_start", "break_end"] if "break_start" in schedule.columns else []
+    return ["market_open", *inner, "market_close"]
+
+
+def _hours_on(day: date, times: Sequence[datetime | None]) -> Hours:
+    opening, *inner, close = times
+    if opening is None or close is None:
+        raise ValueError("a session without opening or close")
+    spans = f"{_local(day, opening)}-{_local(day, close)}"
+    if inner and inner[0] is not None and inner[1] is not None and opening < inner[0] < inner[1] < close:
+        spans = f"{_local(day, opening)}-{_local(day, inner[0])} {_local(day, inner[1])}-{_local(day, close)}"
+    return hours(spans)
+
+
+def _local(day: date, moment: datetime) -> str:
+    if moment.date() == day:
+        return f"{moment:%H:%M}"
+    if moment.date() == day - timedelta(days=1):
+        return f"{EVE}{moment:%H:%M}"
+    raise ValueError(f"{moment} is neither of the session's day nor of the day before")
+
+
+def _regimes(exchange: Exchange, times: Mapping[str, Sequence[Any]]) -> tuple[Regime, ...]:
+    """The library's regular hours from Monday to Friday, with the day from which each holds."""
+    parts = ["market_open", *(["break_start", "break_end"] if "break_start" in times else []), "market_close"]
+    changes = {part: [_change(step) for step in times[part]] for part in parts}
+    since = {exchange.first} | {day for steps in changes.values() for day, _ in steps if day > exchange.first}
+    found: list[Regime] = []
+    for start in sorted(day for day in since if day <= exchange.last):
+        opening, *inner, close = ([clock for day, clock in changes[part] if day <= start][-1] for part in parts)
+        text = f"{opening}-{close}"
+        if inner and inner[0] != inner[1]:
+            text = f"{opening}-{inner[0]} {inner[1]}-{close}"
+        pattern = (text,) * 5 + (None, None)
+        if not found or found[-1].week != pattern:
+            found.append(Regime(start, pattern))
+    return tuple(found)
+
+
+def _change(step: Any) -> tuple[date, str]:
+    """A library's step of regular hours: from which day, which local time; a third value of -1 is the day before."""
+    since = date.min if step[0] is None else date.fromisoformat(str(step[0])[:10])
+    return since, (EVE if step[2:] == (-1,) else "") + f"{step[1]:%H:%M}"
 
 
 def read_overrides(path: Path) -> list[Override]:
@@ -109,74 +154,137 @@ def read_overrides(path: Path) -> list[Override]:
         rows = csv.DictReader(file)
         if rows.fieldnames != COLUMNS:
             raise UsageError(f"{path.name}:1: the columns must be {','.join(COLUMNS)}")
-        return [_override(row, f"{path.name}:{rows.line_num}", rows.line_num) for row in rows]
+        return [_override(row, f"{path.name}:{rows.line_num}") for row in rows]
 
 
-def _override(row: Mapping[str, str], place: str, line: int) -> Override:
+def _override(row: Mapping[str, str], place: str) -> Override:
     exchange = EXCHANGES.get(row["mic"])
     if exchange is None:
         raise UsageError(f"{place}: unknown mic {row['mic']!r}; there are: {', '.join(EXCHANGES)}")
     try:
         day = date.fromisoformat(row["date"])
-        hours = (_clock(row["open"]), _clock(row["close"])) if row["expected"] != "closed" else None
+        told = None if row["expected"] == "closed" else hours(f"{row['open']}-{row['close']}")
     except ValueError as error:
         raise UsageError(f"{place}: {error}") from None
     if not exchange.first <= day <= exchange.last:
         raise UsageError(f"{place}: {day} is not between {exchange.first} and {exchange.last}")
     if not (row["reason"] and row["source"]):
         raise UsageError(f"{place}: an override needs its reason and its source")
-    is_kind = "closed" if hours is None else kind(day, hours, exchange)
-    if (is_kind if is_kind != "regular" else "open") != row["expected"]:
-        raise UsageError(f"{place}: by its hours the day is {is_kind}, not {row['expected']}")
-    return Override(row["mic"], day, hours, line)
+    return Override(row["mic"], day, row["expected"], told, place)
 
 
-def _clock(text: str) -> str:
-    return f"{datetime.strptime(text, '%H:%M'):%H:%M}"
+def apply(override: Override, sessions: dict[date, Hours], regimes: Sequence[Regime]) -> Kind | None:
+    """Writes an override over the library's `sessions`; tells when the library has come to say the same.
 
-
-def apply(override: Override, sessions: dict[date, Hours], exchange: Exchange) -> None:
-    """Writes an override over the library's `sessions`; tells when the library has come to say the same."""
-    if sessions.get(override.day) == override.hours:
-        say(f"{OVERRIDES.name}:{override.line}: the library says the same of {override.day} now")
+    Returns the kind where the row says it, rather than the hours: within the regular hours a session may be special.
+    Raises `UsageError` where the row contradicts its own hours.
+    """
+    by_hours = "closed" if override.hours is None else kind(override.day, override.hours, regimes)
+    named = "special" if override.expected == "special" and by_hours not in ("closed", "regular") else None
+    if named is None and override.expected != ("open" if by_hours == "regular" else by_hours):
+        raise UsageError(f"{override.place}: by its hours the day is {by_hours}, not {override.expected}")
+    if sessions.get(override.day) == override.hours and named is None:
+        say(f"{override.place}: the library says the same of {override.day} now")
     if override.hours is None:
         sessions.pop(override.day, None)
     else:
         sessions[override.day] = override.hours
+    return "special" if named else None
 
 
-def compiled(exchange: Exchange, sessions: Mapping[date, Hours]) -> dict[str, Any]:
-    """The entry of one exchange: its weekly pattern, and every day that departs from it."""
-    pattern = (day for day in days(exchange.first, exchange.last) if day.weekday() in exchange.week)
-    other = {
-        day.isoformat(): [*hours, is_kind]
-        for day, hours in sorted(sessions.items())
-        if (is_kind := kind(day, hours, exchange)) != "regular"
-    }
+def compiled(
+    exchange: Exchange, regimes: Sequence[Regime], sessions: Mapping[date, Hours], kinds: Mapping[date, Kind]
+) -> dict[str, Any]:
+    """The entry of one exchange: its weekly patterns, and every day that departs from them."""
+    closed: dict[str, list[str]] = {}
+    other: dict[str, str] = {}
+    for day in days(exchange.first, exchange.last):
+        text = regime_on(regimes, day).week[day.weekday()]
+        found, pattern = sessions.get(day), None if text is None else usual(text)
+        if found is None:
+            if pattern is not None:
+                closed.setdefault(f"{day.year:04}", []).append(f"{day:%m-%d}")
+        elif pattern is None or found != pattern[1] or day in kinds:
+            other[day.isoformat()] = f"{kinds.get(day) or kind(day, found, regimes)} {found.text}"
     return {
+        "version": VERSION,
+        "name": exchange.name,
         "zone": exchange.zone,
         "first": exchange.first.isoformat(),
         "last": exchange.last.isoformat(),
         "published": exchange.published.isoformat(),
         "published_in": exchange.published_in,
-        "week": list(exchange.week),
-        "hours": list(exchange.hours),
-        "closed": [day.isoformat() for day in pattern if day not in sessions],
+        "regimes": [{"from": regime.since.isoformat(), "week": list(regime.week)} for regime in regimes],
+        "closed": {year: " ".join(found) for year, found in closed.items()},
         "hours_on": other,
     }
 
 
-def kind(day: date, hours: Hours, exchange: Exchange) -> Kind:
-    """What sets the day apart from the weekly pattern; a later close alone is special, too."""
-    (opening, closing), (usual_opening, usual_closing) = hours, exchange.hours
-    if day.weekday() not in exchange.week or opening < usual_opening or closing > usual_closing:
+def kind(day: date, found: Hours, regimes: Sequence[Regime]) -> Kind:
+    """What sets the day apart from the weekly pattern; a later close alone is special, and so is a missing break."""
+    text = regime_on(regimes, day).week[day.weekday()]
+    if text is None:
         return "special"
-    late, early = opening > usual_opening, closing < usual_closing
-    return "shifted" if late and early else "late" if late else "early" if early else "regular"
+    named, pattern = usual(text)
+    if found == pattern:
+        return named
+    late, early = found.opening > pattern.opening, found.close < pattern.close
+    apart = found.opening >= pattern.close or found.close <= pattern.opening
+    if apart:
+        return "special"
+    if found.opening != pattern.opening and found.close != pattern.close:
+        return "shifted" if late else "special"
+    return "late" if late else "early" if early else "special"
+
+
+def regime_on(regimes: Sequence[Regime], day: date) -> Regime:
+    """The weekly pattern that holds on this day."""
+    return next(regime for regime in reversed(regimes) if regime.since <= day)
 
 
 def days(first: date, last: date) -> Iterable[date]:
     return (first + timedelta(days=n) for n in range((last - first).days + 1))
+
+
+def differences(texts: Mapping[str, str], folder: Path) -> list[str]:
+    """What a folder's entries say otherwise than `texts`: one line a calendar and day, or part of an entry."""
+    held = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.json")}
+    found = []
+    for mic in sorted({*texts, *held}):
+        if held.get(mic) == texts.get(mic):
+            continue
+        new, old = (_flat(json.loads(source.get(mic, "{}"))) for source in (texts, held))
+        parts = sorted(part for part in {*new, *old} if new.get(part) != old.get(part))
+        found += [f"{mic} {part}: {old.get(part, 'nothing')} is now {new.get(part, 'nothing')}" for part in parts]
+        found += [] if parts else [f"{mic}: written otherwise"]
+    return found
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, str]:
+    closed = {f"{year}-{day}": "closed" for year, found in entry.get("closed", {}).items() for day in found.split()}
+    rest = {part: str(value) for part, value in entry.items() if part not in ("closed", "hours_on")}
+    return {**rest, **closed, **entry.get("hours_on", {})}
+
+
+def write(texts: Mapping[str, str], folder: Path) -> list[str]:
+    """Makes the folder hold these entries and no others; returns the calendars that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = {path.stem: path for path in folder.glob("*.json")}
+    changed = []
+    for mic in sorted({*texts, *held}):
+        path = folder / f"{mic}.json"
+        if mic not in texts:
+            path.unlink()
+        elif mic not in held or path.read_text(encoding="utf-8") != texts[mic]:
+            path.write_text(texts[mic], encoding="utf-8")
+        else:
+            continue
+        changed.append(mic)
+    return changed
+
+
+def _text(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
 
 
 def say(text: str) -> None:
@@ -184,10 +292,8 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    text = build()
-    if not SNAPSHOT.is_file() or SNAPSHOT.read_text(encoding="utf-8") != text:
-        SNAPSHOT.write_text(text, encoding="utf-8")
-        say(f"{SNAPSHOT.name} is new")
+    for mic in write(build(), SNAPSHOT):
+        say(f"{mic} is new")
     return 0
 
 

@@ -7,10 +7,16 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, NoReturn
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 from fin_infra.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fin_infra.calendars.columns import Columns
 
 Kind = Literal["regular", "early", "late", "shifted", "special"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,10 +26,11 @@ DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One trading day: open from `open_at` up to, not including, `close_at`, both UTC.
+    """One trading day: open from `open_at` up to, not including, `close_at`, both UTC, except in `breaks`.
 
-    `kind`: regular, early (short close), late (late open), shifted (both moved), special (outside the weekly pattern).
-    `provisional`: by rule only, since the exchange has not published its holidays that far.
+    `kind`: regular, early (short close), late (late open), shifted (both moved), special (outside the weekly pattern
+    or the regular hours). `provisional`: by rule only, since the exchange has not published its holidays that far.
+    `breaks`: from the first closed to the first open instant, oldest first; most exchanges have none.
     """
 
     date: date
@@ -31,27 +38,30 @@ class Session:
     close_at: datetime
     kind: Kind = "regular"
     provisional: bool = False
+    breaks: tuple[tuple[datetime, datetime], ...] = ()
 
 
 class Calendar(ABC):
     """Sessions of one exchange over the days `first` to `last`.
 
     A question about other days raises `UsageError`, as do an instant without a zone and an instant in place of a day:
-    what is not known is never answered with "closed".
+    what is not known is never answered with "closed". An opening belongs to its session, a close and a lunch break do
+    not. `published` is the last day whose sessions the exchange has announced; later ones are provisional.
     """
 
-    def __init__(self, name: str, zone: str, first: date, last: date) -> None:
+    def __init__(self, name: str, zone: str, first: date, last: date, published: date) -> None:
         self.name = name
         self.zone = zone
         self.first = first
         self.last = last
+        self.published = published
 
     def __repr__(self) -> str:
         return f"<Calendar {self.name} {self.first} to {self.last}>"
 
     @abstractmethod
     def is_open(self, at: datetime) -> bool:
-        """Whether a session runs at this instant; at its opening yes, at its close no longer."""
+        """Whether trading runs at this instant; at the opening yes, at the close no longer, in a lunch break not."""
 
     @abstractmethod
     def session(self, day: date) -> Session | None:
@@ -62,8 +72,16 @@ class Calendar(ABC):
         """The days with a session from `first` to `last`, both included, oldest first."""
 
     @abstractmethod
+    def running(self, at: datetime) -> Session | None:
+        """The session with `open_at <= at < close_at`, its lunch break included; None between sessions."""
+
+    @abstractmethod
     def next_session(self, after: datetime) -> Session:
         """The first session that opens later than `after`: never the one that opens in that very instant."""
+
+    @abstractmethod
+    def next_close(self, after: datetime) -> datetime:
+        """The first close of a session later than `after`; where a lunch break begins is no close."""
 
     @abstractmethod
     def last_closed(self, at: datetime) -> Session:
@@ -71,7 +89,11 @@ class Calendar(ABC):
 
     @abstractmethod
     def local_date(self, at: datetime) -> date:
-        """The exchange-local date of an instant."""
+        """The exchange-local date of an instant; a session that opens the evening before has the date of its close."""
+
+    @cached_property
+    @abstractmethod
+    def _columns(self) -> Columns: ...
 
     def is_session(self, day: date) -> bool:
         """Whether this day has a session."""
@@ -80,6 +102,42 @@ class Calendar(ABC):
     def sessions(self, first: date, last: date) -> list[Session]:
         """The sessions from `first` to `last`, both included, oldest first; none when `last` is before `first`."""
         return [found for day in self.dates(first, last) if (found := self.session(day)) is not None]
+
+    def next_open(self, after: datetime) -> datetime:
+        """The first opening of a session later than `after`; where a lunch break ends is no opening."""
+        return self.next_session(after).open_at
+
+    def last_final_session(self, now: datetime, lag: timedelta = timedelta()) -> Session:
+        """The newest session whose close is at least `lag` ago: with that delay a vendor calls its prices final."""
+        return self.last_closed(now - lag)
+
+    def minutes_to_close(self, at: datetime) -> int | None:
+        """Whole minutes up to the close of the running session, a lunch break on the way counted; None when closed."""
+        session = self.running(at) if self.is_open(at) else None
+        return None if session is None else (session.close_at - at) // timedelta(minutes=1)
+
+    def is_open_at(self, instants: pl.Series) -> pl.Series:
+        """`is_open` of each instant, Boolean, null for null. Instants are a `Datetime` with a zone."""
+        return self._columns.is_open(instants)
+
+    def session_of(self, instants: pl.Series) -> pl.Series:
+        """The date of the session that is `running` at each instant, Date, null between sessions and for null."""
+        return self._columns.session_of(instants)
+
+    def ordinals(self, dates: pl.Series) -> pl.Series:
+        """The position of each date among the calendar's sessions, Int32, null for a day without one and for null.
+
+        Two sessions lie `b - a` sessions apart, so consecutive ones differ by 1.
+        """
+        return self._columns.ordinals(dates)
+
+    def session_frame(self, first: date, last: date) -> pl.DataFrame:
+        """The sessions from `first` to `last`, both included, oldest first, one row each.
+
+        Columns: session Date, ordinal Int32 as `ordinals` gives it, open_at and close_at Datetime in UTC, kind and
+        provisional. Raises `UsageError` for days that the calendar does not know.
+        """
+        return self._columns.frame(first, last)
 
     def _beyond(self, asked: object) -> NoReturn:
         raise UsageError(
@@ -111,30 +169,31 @@ def instant(of: int) -> datetime:
 class SessionTable(Calendar):
     """A calendar of listed sessions: sorted arrays, and every answer is a bisection.
 
-    `days` are proleptic ordinals, `opens` and `closes` seconds since 1970, all ascending and of one length; `kinds` has
-    the days that are not regular. Sessions on days after `published` are provisional.
+    `days` are proleptic ordinals, `opens` and `closes` seconds since 1970, all ascending and of one length. `edges` are
+    the instants at which trading begins and stops, in turn, lunch breaks included; `kinds` has the days that are not
+    regular. The instants from `begin` up to `end` can be asked about.
     """
 
     def __init__(
-        self, name: str, zone: ZoneInfo, first: date, last: date, published: date, *,
-        days: Sequence[int], opens: Sequence[int], closes: Sequence[int], kinds: Mapping[int, Kind],
+        self, name: str, zone: ZoneInfo, first: date, last: date, published: date, *, begin: int, end: int,
+        days: Sequence[int], opens: Sequence[int], closes: Sequence[int], edges: Sequence[int],
+        kinds: Mapping[int, Kind],
     ) -> None:  # fmt: skip
-        super().__init__(name, zone.key, first, last)
-        self.published = published
+        super().__init__(name, zone.key, first, last, published)
         self._zone = zone
+        self._begin = begin
+        self._end = end
         self._days = days
         self._opens = opens
         self._closes = closes
+        self._edges = edges
         self._kinds = kinds
         self._made: dict[int, Session] = {}
-        self._begin = datetime(first.year, first.month, first.day, tzinfo=zone).timestamp()
-        after = last + timedelta(days=1)
-        self._end = datetime(after.year, after.month, after.day, tzinfo=zone).timestamp()
 
     def is_open(self, at: datetime) -> bool:
-        moment = self._moment(at)
-        index = bisect_right(self._opens, moment) - 1
-        return index >= 0 and moment < self._closes[index]
+        # each opening adds 1 and each stop adds 1: after an odd number of them trading runs, also where one session
+        # opens in the instant in which the other closes
+        return bisect_right(self._edges, self._moment(at)) % 2 == 1
 
     def is_session(self, day: date) -> bool:
         return self._index(self._ordinal(day)) is not None
@@ -150,11 +209,22 @@ class SessionTable(Calendar):
         found = self._slice(first, last)
         return [self._at(index) for index in range(found.start, found.stop)]
 
+    def running(self, at: datetime) -> Session | None:
+        moment = self._moment(at)
+        index = bisect_right(self._opens, moment) - 1
+        return self._at(index) if index >= 0 and moment < self._closes[index] else None
+
     def next_session(self, after: datetime) -> Session:
         index = bisect_right(self._opens, self._moment(after))
         if index == len(self._opens):
             self._beyond(f"the session after {after.isoformat()}")
         return self._at(index)
+
+    def next_close(self, after: datetime) -> datetime:
+        index = bisect_right(self._closes, self._moment(after))
+        if index == len(self._closes):
+            self._beyond(f"the close after {after.isoformat()}")
+        return self._at(index).close_at
 
     def last_closed(self, at: datetime) -> Session:
         index = bisect_right(self._closes, self._moment(at)) - 1
@@ -165,6 +235,13 @@ class SessionTable(Calendar):
     def local_date(self, at: datetime) -> date:
         seconds(at)  # refuses an instant without a zone
         return at.astimezone(self._zone).date()
+
+    @cached_property
+    def _columns(self) -> Columns:
+        from fin_infra.calendars.columns import TableColumns
+
+        kinds = [self._kinds.get(day, "regular") for day in self._days]
+        return TableColumns(self, self._begin, self._end, self._days, self._opens, self._closes, self._edges, kinds)
 
     def _moment(self, at: datetime) -> float:
         moment = seconds(at)
@@ -184,12 +261,15 @@ class SessionTable(Calendar):
     def _at(self, index: int) -> Session:
         if (made := self._made.get(index)) is not None:
             return made
-        ordinal = self._days[index]
+        ordinal, opening, close = self._days[index], self._opens[index], self._closes[index]
         day = date.fromordinal(ordinal)
-        made = self._made[index] = Session(
-            day, instant(self._opens[index]), instant(self._closes[index]), self._kinds.get(ordinal, "regular"),
-            day > self.published,
+        within = self._edges[bisect_right(self._edges, opening) : bisect_left(self._edges, close)]
+        breaks = tuple(
+            (instant(stop), instant(start)) for stop, start in zip(within[::2], within[1::2], strict=True)
         )  # fmt: skip
+        made = self._made[index] = Session(
+            day, instant(opening), instant(close), self._kinds.get(ordinal, "regular"), day > self.published, breaks
+        )
         return made
 
 
@@ -197,7 +277,7 @@ class AlwaysOpen(Calendar):
     """24/7: a session is a UTC day, from midnight up to the next midnight."""
 
     def __init__(self) -> None:
-        super().__init__("24/7", "UTC", date(1970, 1, 1), date(2199, 12, 31))
+        super().__init__("24/7", "UTC", date(1970, 1, 1), date(2199, 12, 31), date(2199, 12, 31))
 
     def is_open(self, at: datetime) -> bool:
         self._ordinal(self.local_date(at))
@@ -212,8 +292,14 @@ class AlwaysOpen(Calendar):
             return []
         return [date.fromordinal(day) for day in range(self._ordinal(first), self._ordinal(last) + 1)]
 
+    def running(self, at: datetime) -> Session:
+        return self.session(self.local_date(at))
+
     def next_session(self, after: datetime) -> Session:
         return self.session(self.local_date(after) + timedelta(days=1))
+
+    def next_close(self, after: datetime) -> datetime:
+        return self.running(after).close_at
 
     def last_closed(self, at: datetime) -> Session:
         return self.session(self.local_date(at) - timedelta(days=1))
@@ -221,3 +307,9 @@ class AlwaysOpen(Calendar):
     def local_date(self, at: datetime) -> date:
         seconds(at)
         return at.astimezone(UTC).date()
+
+    @cached_property
+    def _columns(self) -> Columns:
+        from fin_infra.calendars.columns import DayColumns
+
+        return DayColumns(self)

@@ -24,6 +24,7 @@ from fin_infra.cli import (
     schedules,
     status,
     worker,
+    worth,
 )
 from fin_infra.cli import sync as sync_module
 from fin_infra.errors import FinInfraError, UsageError
@@ -43,6 +44,7 @@ app.command("sync")(sync_module.sync)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.command("worth")(worth.worth)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")

@@ -86,7 +86,8 @@ def add(
 ) -> None:
     """Link a credential. Secrets come from stdin, a file or the environment, never as an argument.
 
-    A vendor's public token is taken in place of the secret, and exchanged for it.
+    A vendor's public token is taken in place of the secret, and exchanged for it. A vendor that needs no secret, like
+    fx:ecb, is given none.
 
     Example: echo "$TOKEN" | fin-infra connections add banking:teller --secret-stdin
     """
@@ -293,6 +294,10 @@ def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> d
 
     linking = provider.linking
     own = [field.name for field in provider.secrets]
+    if not own and (from_stdin or given):
+        raise UsageError(f"{provider.name} takes no secret: leave it out")
+    if not (from_stdin or given) and not any(field.required for field in provider.secrets):
+        return {}  # it works without one
     fields = [*own, *([linking.once] if linking else [])]
     if from_stdin:
         if given:

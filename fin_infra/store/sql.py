@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, func, make_url, null, select, text, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, literal, make_url, null, select, text, union, union_all
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -54,8 +54,8 @@ SEEN_AGAIN = text(
     "body = excluded.body, kind = excluded.kind"
 )
 TIME_COLUMN = {
-    "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
-    "findings": "first_seen_at",
+    "transactions": "booked_on", "activities": "traded_on", "prices": "session", "fx_rates": "rate_on",
+    "corporate_actions": "ex_on", "runs": "started_at", "findings": "first_seen_at",
 }  # fmt: skip
 
 
@@ -699,6 +699,11 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
             found.append(table.c[column] == value)
     for column, values in (("account_id", query.accounts), ("instrument", query.instruments)):
         if values is not None:
+            if column == "instrument" and {"base", "quote"} <= set(
+                table.c.keys()
+            ):  # a pair is an instrument: fx:EURUSD
+                found.append((literal("fx:") + table.c.base + table.c.quote).in_(list(values)))
+                continue
             if column not in table.c:
                 what = "accounts" if column == "account_id" else "instruments"
                 raise UsageError(f"{name} has no {what} to filter by")

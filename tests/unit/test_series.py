@@ -9,14 +9,18 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fin_infra.calendars import get_calendar
 from fin_infra.datasets.base import Built
+from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.prices import Prices
-from fin_infra.engine.series import judge, wants_of
+from fin_infra.engine.quarantine import subject_of
+from fin_infra.engine.series import PRICES, RATES, Shape, judge, wants_of
 from fin_infra.providers.base import Series, Want
+from tests.guards import guarded
 
 AAPL = "us:AAPL"
 XNYS = get_calendar("XNYS")
@@ -172,3 +176,47 @@ def test_whatever_a_vendor_does_the_series_ends_whole_exact_and_quiet(
     assert {day: held.get(day) for day in expected} == expected
     assert {day: close for day, close in held.items() if day >= FRIDAY - SERIES.history} == expected
     assert follower.held("final") == held
+
+
+# -- rates are a series too --------------------------------------------------------------------------------------------
+
+
+EURUSD = "fx:EURUSD"
+RATED = Series(lambda key: key.removeprefix("fx:"), history=timedelta(days=25), calendar=lambda key: "XNYS")
+
+
+def rates(days: Sequence[date], at: datetime, rate: str = "1.08") -> Built:
+    columns = {"rate_on": [str(day) for day in days], "rate": [rate for _ in days]}
+    constants = {"base": "EUR", "quote": "USD", "provider": "ecb", "state": "provisional", "fetched_at": at,
+                 "run_id": "r"}  # fmt: skip
+    return FxRates.build(columns, constants)
+
+
+@guarded("rates have no calendar of their own", "engine/series.py", "name = series.calendar(instrument)",
+         "from fin_infra.instruments import calendar_of; name = calendar_of(instrument)")  # fmt: skip
+def test_rates_of_a_pair_are_asked_for_judged_and_kept_like_bars() -> None:
+    at = datetime(2026, 12, 4, 22, tzinfo=UTC)
+    spots: dict[str, Any] = {}
+    wants = wants_of(RATED, [EURUSD], RATES.keyed(FxRates.empty()), spots, at)
+    assert wants == [Want(EURUSD, "EURUSD", date(2026, 11, 9), FRIDAY)]
+    thanksgiving = date(2026, 11, 26)
+    served = [*XNYS.dates(date(2026, 11, 9), FRIDAY), thanksgiving]
+    judged = judge(rates(served, at), wants, FxRates.empty(), spots, RATED, at, RATES)
+    assert judged.rows.columns == list(FxRates.dtypes())
+    assert judged.rows["rate_on"].to_list() == served[:-1]
+    assert [stray.reason for stray in judged.strays] == ["2026-11-26 is no session of XNYS"]
+    assert judged.strays[0].row == {"base": "EUR", "quote": "USD", "rate_on": "2026-11-26",
+                                    "rate": "1.080000000000000000"}  # fmt: skip
+    later = at + timedelta(hours=1)
+    [want] = wants_of(RATED, [EURUSD], RATES.keyed(judged.rows), spots, later)
+    assert (want.first, want.last) == (date(2026, 11, 24), FRIDAY), "its newest are provisional, the overlap before"
+    again = judge(rates(XNYS.dates(*want[2:]), later, "1.09"), [want], judged.rows, spots, RATED, later, RATES)
+    assert again.redo == frozenset(), "a rate has no basis"
+    assert [doubt.kind for doubt in again.doubts] == ["restated"]
+
+
+@pytest.mark.parametrize(("shape", "subject", "named"), [(PRICES, AAPL, AAPL), (RATES, EURUSD, "EUR USD")])
+def test_a_finding_about_a_row_leads_back_to_its_subject(shape: Shape, subject: str, named: str) -> None:
+    row = {**shape.where(subject), shape.day: "2026-11-24", "provider": "v", "basis": "raw"}
+    assert subject_of(shape.schema, row) == f"{named} 2026-11-24"
+    assert shape.told(f"{named} 2026-11-24") == (subject, "2026-11-24")

@@ -62,6 +62,11 @@ def priced(instrument: str) -> str | None:
     return None if instrument.startswith("opt:") else to_alpaca(instrument)
 
 
+def acting(instrument: str) -> str | None:
+    """What corporate actions are asked by: shares and funds. A coin has none, an option those of its share."""
+    return to_alpaca(instrument) if instrument.startswith("us:") else None
+
+
 def _pays(symbol: str) -> str | None:
     return symbol.partition("/")[2] or None
 
