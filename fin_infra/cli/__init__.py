@@ -14,6 +14,7 @@ from fin_infra.cli import (
     doctor,
     explain,
     init,
+    instruments,
     jobs,
     migrate,
     providers,
@@ -51,6 +52,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(instruments.app, name="instruments")
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 

@@ -15,7 +15,7 @@ from fin_infra.instruments.identifiers import SCHEMES, fault_of
 WORDS = ("us", "opt", "fut", "mf", "idx", "fx", "cash", "crypto", "caip19", *SCHEMES)
 """The fixed namespaces; every other one of four characters is a MIC in lower case."""
 LOCAL = ("alpaca", "alphavantage", "coingecko", "kraken", "mx", "plaid", "simplefin", "snaptrade", "teller", "yahoo")
-"""Vendors whose own id may stand for what nothing resolves: `plaid:<id>`. So may `ccxt.<exchange>` and other dotted names."""
+"""Vendors whose own id may stand for what nothing resolves: `plaid:<id>`. So may dotted names, `ccxt.<exchange>`."""
 
 MIC = re.compile(r"[a-z0-9]{4}")
 _DOTTED = re.compile(r"[a-z][a-z0-9]*(?:\.[a-z0-9]+)+")
@@ -26,7 +26,10 @@ _SHAPES = {
     "fx": (re.compile(r"[A-Z]{6}"), "fx:EURUSD"),
     "cash": (re.compile(r"[A-Z]{3}"), "cash:USD"),
     "crypto": (re.compile(r"[a-z0-9_][a-z0-9_.-]*"), "crypto:bitcoin, the coin's id at CoinGecko"),
-    "fut": (re.compile(r"[a-z0-9]{4}:[A-Z0-9]+(?::20[0-9]{2}-(?:0[1-9]|1[0-2]))?"), "fut:xcec:GC or fut:xcec:GC:2026-12"),
+    "fut": (
+        re.compile(r"[a-z0-9]{4}:[A-Z0-9]+(?::20[0-9]{2}-(?:0[1-9]|1[0-2]))?"),
+        "fut:xcec:GC or fut:xcec:GC:2026-12",
+    ),
     "opt": (
         re.compile(r"[A-Z][A-Z0-9.]{0,5}:20[0-9]{2}-[0-9]{2}-[0-9]{2}:[CP]:(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?"),
         "opt:AAPL:2026-01-16:C:200",

@@ -13,60 +13,11 @@ from fin_infra.instruments.notation import Context, Notation
 from fin_infra.instruments.series import KEYS, VENUES, Style, rewritten
 
 FIAT = frozenset(
-    [
-        "USD",
-        "EUR",
-        "GBP",
-        "JPY",
-        "CHF",
-        "CAD",
-        "AUD",
-        "NZD",
-        "SEK",
-        "NOK",
-        "DKK",
-        "PLN",
-        "CZK",
-        "HUF",
-        "RON",
-        "TRY",
-        "ILS",
-        "ZAR",
-        "MXN",
-        "BRL",
-        "CLP",
-        "COP",
-        "PEN",
-        "ARS",
-        "CNY",
-        "CNH",
-        "HKD",
-        "SGD",
-        "KRW",
-        "TWD",
-        "INR",
-        "IDR",
-        "MYR",
-        "THB",
-        "PHP",
-        "VND",
-        "SAR",
-        "AED",
-        "QAR",
-        "KWD",
-        "BHD",
-        "OMR",
-        "JOD",
-        "EGP",
-        "MAD",
-        "NGN",
-        "KES",
-        "ISK",
-        "RUB",
-        "UAH",
-        "BGN",
-    ]
-)
+    {"USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "RON", "TRY",
+     "ILS", "ZAR", "MXN", "BRL", "CLP", "COP", "PEN", "ARS", "CNY", "CNH", "HKD", "SGD", "KRW", "TWD", "INR", "IDR",
+     "MYR", "THB", "PHP", "VND", "SAR", "AED", "QAR", "KWD", "BHD", "OMR", "JOD", "EGP", "MAD", "NGN", "KES", "ISK",
+     "RUB", "UAH", "BGN"}
+)  # fmt: skip
 """Currencies that are traded as such: what tells a pair of them from one of coins."""
 
 # -- lines of US shares, https://www.nasdaqtrader.com/trader.aspx?id=CQSsymbolconvention ------------------------------
@@ -285,7 +236,7 @@ def _from_lse(symbol: str, _: Context) -> str | None:
     return f"xlon:{own}"
 
 
-# -- options, currencies, coins -----------------------------------------------------------------------------------------
+# -- options, currencies, coins --------------------------------------------------------------------------------
 
 
 def _to_occ(key: InstrumentKey) -> str | None:
@@ -374,7 +325,7 @@ def _from_symbol(symbol: str, _: Context) -> str | None:
     return f"crypto:{coin}" if coin else meant("symbol", symbol)
 
 
-# -- identifiers and numbers that only a table can tell ---------------------------------------------------------------
+# -- identifiers and numbers that only a table can tell --------------------------------------------------
 
 
 def identifier(scheme: str, notation: str = "") -> Notation:

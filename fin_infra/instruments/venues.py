@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from fin_infra.errors import UsageError
+from fin_infra.instruments.currencies import currency as currency_of
 from fin_infra.instruments.key import InstrumentKey, as_key
 from fin_infra.instruments.known import spelled
 
@@ -37,12 +37,6 @@ CURRENCIES = {
 
 MINOR_VENUES = {"xlon": "GBX", "xjse": "ZAc", "xtae": "ILA", "xkuw": "KWF"}
 """Venues that quote in a part of the currency: pence, cents, agorot (hundredths) and fils (thousandths)."""
-
-MINOR = {
-    "GBX": "GBP", "GBp": "GBP", "GBPENCE": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ZAX": "ZAR", "ILA": "ILS", "ILa": "ILS",
-    "ILX": "ILS", "KWF": "KWD",
-}  # fmt: skip
-"""Codes of a part of a currency, as vendors write them, and the currency. Its size is in `currencies`."""
 
 EXCEPTIONS = {
     # Vanguard's and iShares' lines in London by the trading currency of their product pages
@@ -97,11 +91,10 @@ FUTURES = {"xcec": "USD", "xnym": "USD", "xcme": "USD", "xcbt": "USD", "ifus": "
 
 def quoted_in(code: str) -> Quote:
     """The quote of a vendor's currency code. Raises `UsageError` for what is none."""
-    if code in MINOR:
-        return Quote(MINOR[code], "minor", code)
-    if re.fullmatch(r"[A-Z]{3}", code) is None:
-        raise UsageError(f"{code!r} is no currency code; write ISO 4217 like GBP, or GBX for pence")
-    return Quote(code, "major", code)
+    found = currency_of(code)
+    if found.status == "quote_unit" and found.normalises_to is not None:
+        return Quote(found.normalises_to, "minor", code)
+    return Quote(found.code, "major", code)
 
 
 def _listed_in(key: InstrumentKey) -> str | None:
