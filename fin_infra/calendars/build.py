@@ -48,9 +48,9 @@ def build(overrides: Path = OVERRIDES, only: Iterable[str] = EXCHANGES) -> dict[
     for mic in only:
         exchange = EXCHANGES[mic]
         texts[mic] = entry(exchange, [override for override in known if override.mic == mic])
-    for alias, mic in ALIASES.items():
+    for alias, (name, mic) in ALIASES.items():
         if mic in texts:
-            texts[alias] = _text({"version": VERSION, "same_as": mic})
+            texts[alias] = _text({"version": VERSION, "name": name, "same_as": mic})
     return dict(sorted(texts.items()))
 
 
