@@ -96,7 +96,7 @@ docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
 
 calendars: $(READY) ## compile the shipped sessions anew
-	@$(BIN)/python -m fin_infra.calendars.build
+	@$(BIN)/fin-infra calendar build
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from fin_infra.calendars.calendar import Kind
 from fin_infra.calendars.exchanges import ALIASES, EXCHANGES, Exchange, Regime
-from fin_infra.calendars.snapshot import EVE, SNAPSHOT, Hours, hours, usual
+from fin_infra.calendars.snapshot import EVE, Hours, hours, usual
 from fin_infra.errors import UsageError
 
 OVERRIDES = Path(__file__).with_name("overrides.csv")
@@ -38,19 +38,19 @@ class Override(NamedTuple):
     place: str
 
 
-def build(overrides: Path = OVERRIDES, only: Iterable[str] = EXCHANGES) -> dict[str, str]:
+def build(overrides: Path | None = None, only: Iterable[str] | None = None) -> dict[str, str]:
     """The text of each calendar's entry: the same library and overrides give the same bytes.
 
     Raises `UsageError` where the library is missing or loses sessions, and at an override that is not whole.
     """
-    known = read_overrides(overrides)
+    known = read_overrides(overrides or OVERRIDES)
     texts = {}
-    for mic in only:
+    for mic in only or EXCHANGES:
         exchange = EXCHANGES[mic]
         texts[mic] = entry(exchange, [override for override in known if override.mic == mic])
-    for alias, mic in ALIASES.items():
+    for alias, (name, mic) in ALIASES.items():
         if mic in texts:
-            texts[alias] = _text({"version": VERSION, "same_as": mic})
+            texts[alias] = _text({"version": VERSION, "name": name, "same_as": mic})
     return dict(sorted(texts.items()))
 
 
@@ -354,13 +354,3 @@ def _text(entry: Mapping[str, Any]) -> str:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def main() -> int:
-    for mic in write(build(), SNAPSHOT):
-        say(f"{mic} is new")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

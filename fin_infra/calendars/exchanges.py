@@ -263,7 +263,8 @@ EXCHANGES = {
 }  # fmt: skip
 
 ALIASES = {
-    "XNAS": "XNYS", "XASE": "XNYS", "ARCX": "XNYS", "BATS": "XNYS", "IEXG": "XNYS",
-    "XTSX": "XTSE", "XSHE": "XSHG", "XKOS": "XKRX", "ROCO": "XTAI",
+    "XNAS": ("Nasdaq", "XNYS"), "XASE": ("NYSE American", "XNYS"), "ARCX": ("NYSE Arca", "XNYS"),
+    "BATS": ("Cboe BZX", "XNYS"), "IEXG": ("Investors Exchange", "XNYS"), "XTSX": ("TSX Venture Exchange", "XTSE"),
+    "XSHE": ("Shenzhen Stock Exchange", "XSHG"), "XKOS": ("KOSDAQ", "XKRX"), "ROCO": ("Taipei Exchange", "XTAI"),
 }  # fmt: skip
-"""Exchanges that keep another's sessions."""
+"""Exchanges that keep another's sessions: their name, and whose."""

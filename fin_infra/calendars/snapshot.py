@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fin_infra.calendars.calendar import DAY, EPOCH_DAY, AlwaysOpen, Calendar, Kind, SessionTable
@@ -51,12 +51,13 @@ Week = list[tuple[Kind, Hours] | None]
 
 @cache
 def hours(text: str) -> Hours:
-    """Reads `09:30-12:00 13:00-16:00`. Raises `ValueError` where the times do not ascend."""
-    times = tuple(_seconds(clock) for span in text.split(" ") for clock in span.split("-"))
-    if len(times) % 2:
-        raise ValueError(f"{text!r} is not as 09:30-12:00 13:00-16:00")
-    if any(a >= b for a, b in pairwise(times)):
-        raise ValueError(f"the times of {text!r} do not ascend")
+    """Reads `09:30-12:00 13:00-16:00`. Raises `ValueError` where it is not so, or the times do not ascend."""
+    try:
+        times = tuple(_seconds(clock) for span in text.split(" ") for clock in span.split("-", 1))
+    except ValueError:
+        raise ValueError(f"{text!r} is not as 09:30-12:00 13:00-16:00") from None
+    if len(times) % 2 or any(a >= b for a, b in pairwise(times)):
+        raise ValueError(f"the times of {text!r} do not ascend in pairs")
     return Hours(text, times)
 
 
@@ -82,10 +83,39 @@ def calendar_names() -> list[str]:
     return [*sorted(path.stem for path in SNAPSHOT.glob("*.json")), "24/7"]
 
 
+class Described(NamedTuple):
+    """One line of the list of calendars."""
+
+    mic: str
+    name: str
+    zone: str
+    first: date
+    last: date
+    published: date
+    published_in: str
+
+
+def described() -> list[Described]:
+    """What calendars there are, and up to which day their sessions are announced, by whom."""
+    found = []
+    for mic in calendar_names()[:-1]:
+        entry = entry_of(mic)
+        first, last, published = (date.fromisoformat(entry[part]) for part in ("first", "last", "published"))
+        found.append(Described(mic, entry["name"], entry["zone"], first, last, published, entry["published_in"]))
+    always = AlwaysOpen()
+    return [
+        *found,
+        Described(
+            always.name, "crypto, always open", always.zone, always.first, always.last, always.published,
+            "it has no holidays to announce",
+        ),
+    ]  # fmt: skip
+
+
 def entry_of(mic: str, snapshot: Path = SNAPSHOT) -> Mapping[str, Any]:
     """The entry of a calendar, or of the one whose sessions it keeps."""
     entry: Mapping[str, Any] = json.loads((snapshot / f"{mic}.json").read_text(encoding="utf-8"))
-    return entry_of(entry["same_as"], snapshot) if "same_as" in entry else entry
+    return {**entry_of(entry["same_as"], snapshot), "name": entry["name"]} if "same_as" in entry else entry
 
 
 def expanded(name: str, entry: Mapping[str, Any]) -> SessionTable:
