@@ -75,7 +75,7 @@ def never(year: int) -> list[date]:
 
 
 def target_holidays(year: int) -> list[date]:
-    """The closing days of TARGET, by the decisions of the ECB for 1999, 2000, 2001 and from 2002 until further notice."""
+    """The closing days of TARGET, as the ECB decided for 1999, 2000, 2001 and from 2002 until further notice."""
     if year == 1999:
         return [date(1999, 1, 1), date(1999, 12, 25), date(1999, 12, 31)]
     found = [
@@ -196,7 +196,7 @@ EXCHANGES = {
     ),
     "XNSE": Exchange(
         "National Stock Exchange of India", "NSE", "exchange_calendars has none", "Asia/Kolkata", END_OF_2026,
-        "NSE, trading holidays 2026, circular of 2025-12, nseindia.com",
+        "NSE, trading holidays 2026, nseindia.com",
         first=date(1997, 1, 1), last=END_OF_2026,
     ),
     "XBKK": original("XBKK", "Stock Exchange of Thailand", "Asia/Bangkok", "SET, holidays 2026, set.or.th"),
