@@ -42,7 +42,7 @@ accept: ## the acceptance stack in containers (PROFILE=smoke)
 	@command -v docker >/dev/null || { echo "error: there is no docker here; make accept-native needs none"; exit 2; }
 	@trap 'exit 130' INT TERM; trap '$(MAKE) --no-print-directory down' EXIT; \
 	$(MAKE) --no-print-directory up wait && $(COMPOSE) run --rm tester || { $(COMPOSE) logs --no-color --tail 40; exit 1; }; \
-	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 -e access-sandbox-a0 \
+	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 -e access-sandbox-a0 -e key-a0 \
 	|| { echo "error: the logs above hold a secret"; exit 1; }
 
 up:

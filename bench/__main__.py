@@ -7,7 +7,7 @@ import sys
 
 from bench.figures import Figure, rounded, write
 
-GROUPS = ("sync", "commit", "jobs", "plan", "calendars", "start")
+GROUPS = ("sync", "commit", "jobs", "plan", "calendars", "gaps", "schedules", "start")
 
 
 def main() -> None:

@@ -38,9 +38,12 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "calendar_session": ("ns", 1000.0),
     "calendar_next_open": ("ns", 1000.0),
     "calendar_column": ("ns", None),
+    "gaps_25m": ("s", 0.5),
     "snapshot.start": ("ms", 20.0),
     "snapshot.memory": ("MB", 15.0),
     "snapshot.size": ("MB", 8.0),
+    "next_run_10k_rules": ("ms", 5.0),
+    "next_run_10k_rules.first": ("ms", None),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

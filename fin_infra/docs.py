@@ -24,7 +24,8 @@ from fin_infra.cli.output import put, say
 from fin_infra.datasets import DATASETS, SYNCED, dataset
 from fin_infra.datasets.base import Dataset
 from fin_infra.errors import CODES
-from fin_infra.planning.schedules import Rule
+from fin_infra.planning.rules import FIELDS
+from fin_infra.planning.schema import schema_text
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
@@ -32,6 +33,8 @@ from fin_infra.settings import Settings
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("datasets", "reference")  # every page in these is made here
 HEADER = "<!-- Made from the code by `make docs`. Change the code, not this page. -->"
+
+SCHEMA = "reference/schedules.schema.json"
 
 OUTCOMES = {
     "retry": "The attempt is counted and the job waits a random time below a limit that doubles with every attempt, "
@@ -71,6 +74,11 @@ def pages() -> dict[str, str]:
     found["reference/schedules.md"] = schedules_page()
     found["reference/settings.md"] = settings_page([resolve(name) for name in PROVIDERS])
     return found
+
+
+def written() -> dict[str, str]:
+    """All that `make docs` writes: the pages, and the schema of schedules for editors."""
+    return {**pages(), SCHEMA: schema_text()}
 
 
 # -- datasets ----------------------------------------------------------------------------------------------------------
@@ -241,7 +249,7 @@ def schedules_page() -> str:
             f"`{name}`", _schedule_type(name, field),
             "required" if field.is_required() else _default(field.default or None), field.description or "",
         )
-        for name, field in Rule.model_fields.items()
+        for name, field in FIELDS.items()
     ]  # fmt: skip
     return _page(
         "# Schedules",
@@ -250,13 +258,19 @@ def schedules_page() -> str:
         "not known stops the start, with file, line and the allowed values; `fin-infra schedules check` says the same "
         "without starting.",
         _table(("field", "type", "default", "meaning"), rows),
-        "A schedule has exactly one of `every` and `at`. A duration is one or more numbers with a unit: `90s`, `30m`, "
-        "`6h`, `1d`, `1h30m`.",
+        "A schedule has exactly one of `every`, `at` and `cron`. A duration is one or more numbers with a unit: `90s`, "
+        "`30m`, `6h`, `1d`, `1h30m`.",
         "\n".join(f"    {line}" for line in SCHEDULE_EXAMPLE.splitlines()),
+        "Editors read [the JSON Schema](schedules.schema.json), which `fin-infra schedules schema` prints: "
+        "[how to point one to it](../how-to/plan-around-the-market.md#in-the-editor).",
         "## `every`",
         "`every` must be longer than nothing, `jitter` not longer than `every`. Due times are whole multiples of "
         "`every` since 1970 in UTC, plus the stream's own share of `jitter`. Once queued, a stream is not due again "
-        "before half of `every` has passed. `every` takes no calendar yet.",
+        "before half of `every` has passed.",
+        "With `while: open` and a `calendar`, the count begins anew with each session: at its open, and every so long "
+        "after it, up to and not including its close, wherever an early close moves that. A lunch break is left out "
+        "and does not begin the count anew. Where less than the jitter is left before the close or the break, only "
+        "that much is spread: a run is never lost by its jitter, and never at or after the close.",
         "## `at`",
         "`at: close` and `at: open` need a calendar and are due once for each of its sessions: `offset` after its "
         "close or open, wherever an early close or a late open moves it. A day without a session has none.",
@@ -264,9 +278,28 @@ def schedules_page() -> str:
         "calendar it is due every day. With one it is due on the days that have a session; on any other day, "
         "`on_closed` says what becomes of it: `skip`, nothing; `next`, it moves to the day of the next session, where "
         "it meets that day's own; `run`, it is due all the same.",
+        "`on` narrows `at`: to the first or last session of each month (without a calendar: its first or last day), or "
+        "to weekdays, `[mon, thu]`. A weekday without a session is again a matter of `on_closed`; at close and open it "
+        "can only be `skip` or `next`.",
         "When a clock change leaves out a local time, the day's run comes as much later as the clock jumps (02:30 "
         "becomes 03:30); a local time that comes twice counts when it comes first. So there is one run a day, always. "
         "`offset` and `jitter` are at most a day.",
+        "## `cron`",
+        "Five fields: minute, hour, day of month, month, day of week, with `*`, lists, ranges, steps, names, `L` for "
+        "the last day and `fri#2` for the second Friday. It is local time, in `tz`, else in the calendar's zone; with "
+        "a calendar, `on_closed` is for the days without a session. Where day of month and day of week are both "
+        "given, either is enough, as cron has it.",
+        "When the clock changes, the times of a line that names its hours behave as `at` does: left out, they come as "
+        "much later as the clock jumps; twice, they count once. A line whose hours are `*` or a step of it names no "
+        "hour of the day: it runs in the second passage of a repeated hour too, and none is lost where the clock "
+        "jumps, so that `*/15 * * * *` runs every quarter of an hour of every day.",
+        "## `until`",
+        "`until: final` asks again: `retry` after a run of a session, the planner looks whether the session's data is "
+        "final, and queues the stream again if it is not. Of prices that is so when every instrument that is asked for "
+        "has a final bar of the session or of a later one; of any other dataset when the run succeeded. The first "
+        "look at or after `deadline`, a local time in `tz`, else in the calendar's zone, is the last: if the data is "
+        "not final then, the log says so, and the stream, and it waits for its next session. It needs `at` and a "
+        "`calendar`.",
         "## `calendars`",
         f"A name, and the exchange behind it by its MIC: {', '.join(f'`{name}`' for name in calendar_names())}. It "
         "holds for the file it stands in. `24/7` never closes; its sessions are the days of UTC. Sessions further "
@@ -275,13 +308,20 @@ def schedules_page() -> str:
         "A schedule drives every active connection whose vendor has the job's dataset. Several schedules may drive one "
         "stream: at most one of its jobs waits or runs at a time. A stream that is linked new, relinked or overdue is "
         "due at once, and after a pause it runs once, not once for every time it missed. A changed schedule takes "
-        "effect from now: it makes up for nothing. `fin-infra schedules next` lists what comes, with the sessions.",
-        "Why it is so: [the decision on calendars and schedules](../adr/0005-calendars-and-schedules.md).",
+        "effect from now: it makes up for nothing. `fin-infra schedules next` lists what comes, with the sessions, and "
+        "`--month 2026-11` draws it.",
+        "A newer release may know that a day has no session, or other hours. At its start the worker plans anew what "
+        "has not come, and the log says which session of which schedule moved or is gone.",
+        "Why it is so: [the decision on calendars and schedules](../adr/0005-calendars-and-schedules.md), and [on the "
+        "words of a schedule](../adr/0014-schedule-vocabulary.md).",
     )
 
 
 SCHEDULE_TYPES = {
-    "every": "duration", "at": "`close`, `open`, time of day", "offset": "duration with its sign", "tz": "time zone",
+    "every": "duration", "while": "`open`", "at": "`close`, `open`, time of day", "cron": "five fields",
+    "offset": "duration with its sign", "tz": "time zone",
+    "on": "`each_session`, `month_first`, `month_last`, list of weekdays", "until": "`final`", "retry": "duration",
+    "deadline": "time of day",
 }  # fmt: skip
 
 
@@ -309,7 +349,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def stale(folder: Path) -> list[str]:
     """Pages below `folder` that are missing, differ from the code, or belong to nothing any more."""
-    wanted = pages()
+    wanted = written()
     differing = [name for name, text in wanted.items() if not _is(folder / name, text)]
     return sorted([*differing, *_leftover(folder, wanted)])
 
@@ -338,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if old else 0
     for name in old:
         put(name)
-        path, text = folder / name, pages().get(name)
+        path, text = folder / name, written().get(name)
         if text is None:
             path.unlink()
             continue

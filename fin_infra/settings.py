@@ -21,9 +21,15 @@ from fin_infra.errors import UsageError
 DEFAULT_STORE_URL = "sqlite:///var/fin.db"
 FRESH_HOURS = {
     "accounts": 36, "balances": 36, "transactions": 36, "holdings": 36, "activities": 48, "instruments": 360,
-    "prices": 12,
+    "prices": 12, "fx_rates": 36,
 }  # fmt: skip
 """How old data may be, in hours; of prices, counted from the close of the newest session."""
+
+CURRENCIES = (
+    "USD", "JPY", "CZK", "DKK", "GBP", "HUF", "PLN", "RON", "SEK", "CHF", "ISK", "NOK", "TRY", "AUD", "BRL", "CAD",
+    "CNY", "HKD", "IDR", "ILS", "INR", "KRW", "MXN", "MYR", "NZD", "PHP", "SGD", "THB", "ZAR",
+)  # fmt: skip
+"""Those that have a reference rate of the ECB, in its order."""
 
 
 class VendorSettings:
@@ -91,6 +97,10 @@ class Settings(BaseSettings):
     )
     http_timeout: float = Field(30.0, gt=0, description="seconds to wait for a vendor's answer")
     watchlist: str = Field("", description="instruments priced beside all that were ever held: us:SPY,us:QQQ")
+    currencies: str = Field(
+        ",".join(CURRENCIES),
+        description="currencies whose rates against the euro are kept: USD,GBP,TWD; default: those of the ECB",
+    )
     price_providers: str = Field(
         "", description="whose prices read() prefers, best first: alpaca,alphavantage; default: the registry's order"
     )
@@ -98,6 +108,7 @@ class Settings(BaseSettings):
         "", description="how old data may be before it counts as stale: transactions=24h,prices=6h; default: "
         + ",".join(f"{name}={hours}h" for name, hours in FRESH_HOURS.items()),
     )  # fmt: skip
+    locale: str = Field("", description="how tables show money and dates: en_US, de_CH; default: as data is written")
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
     @classmethod
@@ -124,6 +135,15 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[a-z0-9.]+:\S+", key):
                 raise UsageError(f"FIN_INFRA_WATCHLIST: {key!r} is no instrument; write namespace:symbol, like us:SPY")
         return keys
+
+    @property
+    def pairs(self) -> list[str]:
+        """The rates that are kept, as InstrumentKeys: `fx:EURUSD`. Raises `UsageError` for what is no currency code."""
+        codes = [code.strip() for code in self.currencies.split(",") if code.strip()]
+        for code in codes:
+            if not re.fullmatch(r"[A-Z]{3}", code):
+                raise UsageError(f"FIN_INFRA_CURRENCIES: {code!r} is no currency; write codes of ISO 4217: USD,GBP")
+        return [f"fx:EUR{code}" for code in dict.fromkeys(codes) if code != "EUR"]
 
     @property
     def objectives(self) -> dict[str, timedelta]:

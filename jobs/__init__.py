@@ -2,9 +2,14 @@
 
 from .sync_accounts import sync_accounts
 from .sync_activities import sync_activities
+from .sync_corporate_actions import sync_corporate_actions
+from .sync_fx_rates import sync_fx_rates
 from .sync_holdings import sync_holdings
 from .sync_instruments import sync_instruments
 from .sync_prices import sync_prices
 from .sync_transactions import sync_transactions
 
-JOBS = [sync_accounts, sync_transactions, sync_holdings, sync_activities, sync_instruments, sync_prices]
+JOBS = [
+    sync_accounts, sync_transactions, sync_holdings, sync_activities, sync_instruments, sync_corporate_actions,
+    sync_fx_rates, sync_prices,
+]  # fmt: skip

@@ -15,6 +15,7 @@ from fin_infra.cli import (
     doctor,
     explain,
     init,
+    instruments,
     jobs,
     migrate,
     providers,
@@ -25,6 +26,7 @@ from fin_infra.cli import (
     schedules,
     status,
     worker,
+    worth,
 )
 from fin_infra.cli import sync as sync_module
 from fin_infra.errors import FinInfraError, UsageError
@@ -44,12 +46,14 @@ app.command("sync")(sync_module.sync)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.command("worth")(worth.worth)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(instruments.app, name="instruments")
 app.add_typer(calendar.app, name="calendar")
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)

@@ -157,17 +157,17 @@ def _show(runtime: Runtime, dataset: str) -> None:
 
 
 def _rows(runtime: Runtime, dataset: str) -> pl.LazyFrame:
-    """Rows of the demo's tenant; prices belong to no tenant."""
+    """Rows of the demo's tenant; prices and corporate actions belong to no tenant."""
     from fin_infra.reader import read
 
-    return read(dataset, tenant=None if dataset == "prices" else TENANT, store=runtime.store)
+    return read(dataset, tenant=None if dataset in ("prices", "corporate_actions") else TENANT, store=runtime.store)
 
 
 def _show_worth(runtime: Runtime) -> None:
     from fin_infra.cli.output import put
     from fin_infra.cli.worth import net_worth
 
-    names = ("accounts", "balances", "holdings", "prices")
+    names = ("accounts", "balances", "holdings", "prices", "corporate_actions")
     worth = net_worth(*(_rows(runtime, name).collect() for name in names))
     put("")
     put("net worth: " + ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(worth.total.items())))

@@ -15,6 +15,8 @@ from fin_infra.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
+    from fin_infra.cli.localised import Localised
+
 
 def say(text: str) -> None:
     """A line for people."""
@@ -58,8 +60,14 @@ def instant(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
-    """An aligned table on stdout."""
+def table(
+    rows: Iterable[Sequence[Any]], header: Sequence[str], *, currencies: Mapping[str, str] | None = None,
+    locale: str | None = None,
+) -> None:  # fmt: skip
+    """An aligned table on stdout, in the form of `locale` or of `FIN_INFRA_LOCALE`; with neither as data is written.
+
+    `currencies`: header → the header of the currency its amounts are in.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -69,14 +77,30 @@ def table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> None:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in header:
         grid.add_column(name, overflow="fold")
+    local = _local(locale)
+    beside = [header.index(of) if (of := (currencies or {}).get(name)) in header else None for name in header]
     for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
+        shown = row if local is None else [
+            local.cell(value, None if at is None else row[at]) for value, at in zip(row, beside, strict=True)
+        ]  # fmt: skip
+        grid.add_row(*(_cell(value) for value in shown))
     if terminal:
         console.print(grid)
         return
     with console.capture() as captured:
         console.print(grid)
     put("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _local(name: str | None) -> Localised | None:
+    from fin_infra.settings import Settings
+
+    chosen = Settings.load().locale if name is None else name
+    if not chosen:
+        return None
+    from fin_infra.cli.localised import Localised
+
+    return Localised.of(chosen)
 
 
 def _cell(value: Any) -> str:
@@ -86,12 +110,17 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(plain(value))
 
 
-def put_frame(frame: pl.DataFrame, form: str) -> None:
-    """A frame as table, csv, ndjson or parquet. The table leaves out columns without a value; the others keep all."""
+def put_frame(frame: pl.DataFrame, form: str, *, dataset: str | None = None, locale: str | None = None) -> None:
+    """A frame as table, csv, ndjson or parquet. The table leaves out columns without a value; the others keep all.
+
+    `dataset`: whose rows these are, which says what currency an amount is in. `locale` is for the table alone.
+    """
+    if locale is not None and form != "table":
+        raise UsageError(f"--locale is for tables: {form} is read by machines and stays exact")
     if form == "table":
         shown = [name for name in frame.columns if frame.height == 0 or frame[name].null_count() < frame.height]
         shown = [name for name in shown if name not in ("provider", "connection_id", "fetched_at", "run_id")] or shown
-        table(frame.select(shown).iter_rows(), shown)
+        table(frame.select(shown).iter_rows(), shown, currencies=_currencies(dataset), locale=locale)
         say(f"{frame.height} rows; all columns: --format csv")
     elif form == "csv":
         import csv
@@ -108,6 +137,17 @@ def put_frame(frame: pl.DataFrame, form: str) -> None:
         frame.write_parquet(sys.stdout.buffer)
     else:
         raise UsageError(f"no format {form!r}; there are: table, csv, ndjson, parquet")
+
+
+def _currencies(name: str | None) -> dict[str, str]:
+    """Amount column → the column with its currency, by the unit that the schema states: `currency per unit`."""
+    if name is None:
+        return {}
+    from fin_infra.datasets import dataset
+
+    columns = dataset(name).columns()
+    units = {column: str((spec.metadata or {}).get("unit", "")).partition(" ")[0] for column, spec in columns.items()}
+    return {column: unit for column, unit in units.items() if unit in columns}
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -22,8 +22,14 @@ def read(
     all_providers: Annotated[
         bool, typer.Option("--all-providers", help="Of prices every vendor's row, not the preferred one.")
     ] = False,
+    adjust: Annotated[
+        str | None, typer.Option("--adjust", help="Of prices: split, or total for dividends too; default as traded.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")] = None,
     form: Annotated[str, typer.Option("--format", help="table, csv, ndjson or parquet.")] = "table",
+    locale: Annotated[
+        str | None, typer.Option("--locale", metavar="NAME", help="The table as people of it write: de_CH, en_US.")
+    ] = None,
 ) -> None:
     """Print rows of a dataset: now, as they were known once, or in all versions.
 
@@ -36,5 +42,6 @@ def read(
         dataset, tenant=tenant, connection=connection, accounts=account, instruments=instrument,
         since=calendar_day(since, "--since"), until=calendar_day(until, "--until"),
         as_of=moment(as_of, "--as-of"), history=history, all_providers=all_providers,
+        adjust=adjust,  # type: ignore[arg-type]  # any text: it is checked there
     )  # fmt: skip
-    put_frame((rows if limit is None else rows.head(limit)).collect(), form)
+    put_frame((rows if limit is None else rows.head(limit)).collect(), form, dataset=dataset, locale=locale)

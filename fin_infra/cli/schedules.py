@@ -28,10 +28,28 @@ def check() -> None:
         put(f"{schedule.file}:{schedule.line}: {schedule.name}: {schedule.fingerprint}")
 
 
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a schedules file, for an editor.
+
+    Example: fin-infra schedules schema
+    """
+    from fin_infra.cli.output import put
+    from fin_infra.planning.schema import schema_text
+
+    put(schema_text().rstrip())
+
+
 @app.command("next")
 def next_(
     at: Annotated[str | None, typer.Option("--at", metavar="INSTANT", help="Default: now.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1000, help="How many due times of each schedule.")] = 4,
+    month: Annotated[
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="Draw this month instead, without jitter.")
+    ] = None,
+    tz: Annotated[
+        str | None, typer.Option("--tz", metavar="ZONE", help="With --month: times in this zone, not the calendar's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the next due times of every schedule and the streams it drives, with the session each one is for.
@@ -44,6 +62,9 @@ def next_(
     from fin_infra.project import find_project
     from fin_infra.settings import Settings
 
+    if month is not None or tz is not None:
+        _draw(month, tz, also=[o for o, given in (("--at", at), ("--json", as_json)) if given])
+        return
     settings = Settings.load()
     start = moment(at, "--at") or datetime.now(UTC)
     schedules = find_project(settings).schedules
@@ -74,6 +95,31 @@ def next_(
         header = ("due at", "schedule", "job", "stream", "session")
         table([(*row[:4], _told(session, zone)) for *row, session, zone in rows], header)
         say("a stream that is linked new, relinked or overdue runs at once, whatever its next due time")
+
+
+def _draw(month: str | None, tz: str | None, *, also: list[str]) -> None:
+    import re
+    from datetime import date
+
+    from fin_infra.cli.month import month_view
+    from fin_infra.cli.output import put
+    from fin_infra.errors import UsageError
+    from fin_infra.planning.rules import zone
+    from fin_infra.project import find_project
+    from fin_infra.settings import Settings
+
+    if month is None:
+        raise UsageError("--tz goes with --month, such as --month 2026-11")
+    if also:
+        raise UsageError(f"--month draws a whole month: leave out {' and '.join(also)}")
+    if not re.fullmatch(r"[12][0-9]{3}-(0[1-9]|1[0-2])", month, re.ASCII):
+        raise UsageError(f"--month {month!r} is no month; write 2026-11")
+    try:
+        there = None if tz is None else zone(tz)
+    except ValueError as error:
+        raise UsageError(f"--tz {tz!r}: {error}") from None
+    for line in month_view(find_project(Settings.load()).schedules, date.fromisoformat(f"{month}-01"), there):
+        put(line)
 
 
 def _told(session: Session | None, zone: str | None) -> str | None:

@@ -13,6 +13,7 @@ from fin_infra.engine.freshness import old_data, waiting
 from fin_infra.engine.parts import value_of
 from fin_infra.engine.quarantine import FURTHER, entries_of, finding_id, subject_of
 from fin_infra.engine.run import Run
+from fin_infra.engine.series import PRICES, SHAPES
 from fin_infra.outcomes import Outcome
 from fin_infra.store import Applied, Counts, Forgotten, Records, Store
 from fin_infra.store.base import Book
@@ -23,7 +24,7 @@ Objectives = Mapping[str, timedelta]
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
-    "holdings_total",
+    "holdings_total", "not_adjusted", "unexplained_jump",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 
@@ -223,7 +224,8 @@ class Disproved:
 
     def _asked(self, name: str, subject: str) -> bool:
         """Of a series: its session was within what was asked for, and answered."""
-        instrument, _, day = subject.partition(" ")
+        shape = SHAPES.get(self._run.source.feed(name).schema, PRICES)
+        instrument, day = shape.told(subject)
         wants = [
             want for part, pages in self._run.pages.items() if part in self._run.complete and part[0] == name
             for page in pages for want in page.wants if want.instrument == instrument

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
+from fin_infra.datasets.corporate_actions import CorporateActions
+from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
-from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine.actions import (
+    asked_about,
+    delistings,
+    known_actions,
+    no_longer_missed,
+    taken_over,
+    unstepped,
+)
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
@@ -23,7 +33,8 @@ from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.series import PRICES, SHAPES, Listing, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.splits import jump_doubts
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
@@ -32,19 +43,50 @@ from fin_infra.store import Change, Query, Store
 ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
 
 
+Universe = Callable[[Run, Store, Sequence[str]], Iterable[str]]
+"""All that a stream is about, as InstrumentKeys, where no job names them. The last argument: what the owner watches."""
+
+
+def _held_and_listed(run: Run, store: Store, listed: Sequence[str]) -> Iterable[str]:
+    """Pairs of currencies are streams of their own."""
+    return {name for name in listed if not name.startswith("fx:")} | {*store.instruments_held(run.connection.tenant_id)}
+
+
+def _pairs(run: Run, store: Store, listed: Sequence[str]) -> Iterable[str]:
+    return [name for name in listed if name.startswith("fx:")]
+
+
+UNIVERSE: Mapping[type[Dataset], Universe] = {FxRates: _pairs}
+"""By what the stream feeds; any other is about what the tenant holds or ever held, and what is watched."""
+
+
 def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
     """What a source per instrument is asked for: sessions of a series, or each instrument once."""
     series, now = run.source.series, run.started_at
     assert series is not None
-    held = store.instruments_held(run.connection.tenant_id)
-    run.instruments = sorted(set(run.ordered) if run.ordered is not None else {*listed, *held})
+    universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
+    run.instruments = sorted(set(run.ordered if run.ordered is not None else universe(run, store, listed)))
+    if run.source.lead == "corporate_actions":
+        return asked_about(run)
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
-    return wants_of(series, run.instruments, bars, spots, now)
+    return wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+
+
+def _listings(run: Run, store: Store) -> dict[str, Listing]:
+    """First and last day of trading, of the instruments of which somebody told one."""
+    if _shape(run) is not PRICES:
+        return {}
+    parts = store.read(Instruments, Query(instruments=run.instruments), ["instrument", "listed_on", "delisted_on"])
+    told = {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}
+    for name, end in delistings(store, run.started_at.date()).items():
+        first, last = told.get(name, (None, None))
+        told[name] = first, min(end, last or end)
+    return told
 
 
 def _undescribed(run: Run, asked: Place) -> list[Want]:
@@ -60,12 +102,22 @@ def _undescribed(run: Run, asked: Place) -> list[Want]:
     return [Want(name, ticker, today, today) for name, ticker in pairs if ticker is not None]
 
 
-def _bars(run: Run, instruments: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
-    """Raw bars of this vendor that the store holds."""
-    columns = ["instrument", "session", "state", "provider", "basis"] if narrow else None
-    parts = store.read(Prices, Query(instruments=instruments, since=since), columns)
-    mine = (pl.col("provider") == run.connection.provider) & (pl.col("basis") == "raw")
+def _bars(run: Run, names: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
+    """Rows of this vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
+    shape = _shape(run)
+    if "instrument" not in shape.parts:
+        own = {"provider": run.connection.provider, shape.day: (">=", since)}
+        held = [store.rows(shape.schema, {**shape.where(name), **own}) for name in names]
+        return shape.keyed(pl.concat([shape.schema.empty(), *held])).sort("instrument", "session")
+    same = {"provider": run.connection.provider, **(shape.same or {})}
+    columns = [*shape.parts, shape.day, "state", *same] if narrow else None
+    parts = store.read(shape.schema, Query(instruments=names, since=since), columns)
+    mine = pl.all_horizontal(pl.col(name) == value for name, value in same.items())
     return pl.concat([part.filter(mine) for part in parts])
+
+
+def _shape(run: Run) -> Shape:
+    return SHAPES[run.source.feeds[0].schema]
 
 
 def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
@@ -82,6 +134,8 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
             if built is not None:
                 if run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
+                elif feed.schema is CorporateActions:
+                    change = taken_over(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
                 changes.setdefault(feed.schema, []).append(change)
@@ -334,44 +388,48 @@ def _snapshot(
 
 
 def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: Store) -> Change:
-    """Bars of one answer, judged: see `series`. Nothing is ever removed."""
+    """Rows of one answer, judged: see `series`. Nothing is ever removed."""
     series = run.source.series
     assert series is not None
     spots = place.setdefault("instruments", {})
     names = [want.instrument for want in wants]
     held = _bars(run, names, min(want.first for want in wants), store)
-    done = judge(built, wants, held, spots, series, run.started_at)
-    set_aside(run, Prices, done.strays)
-    run.doubts += [(Prices.dataset_name(), doubt) for doubt in done.doubts]
+    shape = _shape(run)
+    done = judge(built, wants, held, spots, series, run.started_at, shape)
+    done = unstepped(run, done, held, spots, store)
+    set_aside(run, shape.schema, done.strays)
+    run.doubts += [(shape.schema.dataset_name(), doubt) for doubt in done.doubts]
     run.redo |= done.redo
-    for name, newest in done.rows.group_by("instrument").agg(pl.col("session").max()).iter_rows():
+    run.stepped |= done.stepped
+    for name, newest in shape.keyed(done.rows).group_by("instrument").agg(pl.col("session").max()).iter_rows():
         run.newest[name] = newest.isoformat()
-    return Change(Prices, done.rows)
+    return Change(shape.schema, done.rows)
 
 
 def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     """What is remembered of instruments that failed or left, and what is still wrong with the others."""
-    spots = place.setdefault("instruments", {})
+    spots, dataset, word = place.setdefault("instruments", {}), run.source.lead, _shape(run).word
     for name, error in run.failed.items():
         if error.code == "unknown_symbol":
             spots.setdefault(name, {})["refused"] = ask.at.date().isoformat()
     if run.ordered is None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
-        detail = f"{run.connection.provider} has no daily bars of it, and no other vendor's price is held"
-        run.doubts += [(Prices.dataset_name(), Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
-    run.doubts += [(Prices.dataset_name(), doubt) for doubt in open_doubts(spots, sorted(spots))]
+        detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
+        run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+    if _shape(run) is PRICES:
+        no_longer_missed(spots, delistings(store, ask.at.date()))
+    run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
+    run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
 
 
 def _unpriced(run: Run, store: Store) -> list[str]:
     """Instruments that are held, or watched, and that nobody prices: a net worth lacks them."""
     series = run.source.series
     assert series is not None
-    names = [name for name in run.instruments if series.ticker(name) is None or known_calendar(name) is None]
-    priced = {
-        name for part in store.read(Prices, Query(instruments=names), ["instrument"]) for name in part.to_series()
-    }
-    return [name for name in names if name not in priced]
+    unknown = [n for n in run.instruments if series.ticker(n) is None or known_calendar(series, n) is None]
+    schema, by = _shape(run).schema, _shape(run).where
+    return [name for name in unknown if not store.values(schema, schema.key()[:1], by(name))]
 
 
 def _day(value: str | None) -> date | None:

@@ -50,6 +50,7 @@ class Run:
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
     answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew
+    stepped: frozenset[str] = frozenset()  # series with bars that wait for a corporate action
     held_back: set[str] = field(default_factory=set)  # accounts whose answer waits for a second read
     whole: bool = True  # of a cursor stream: read from its very beginning, so what is not in it is gone
     short_list: bool = False  # accounts are missing in the newest list, and are not closed before a second one agrees

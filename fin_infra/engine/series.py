@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import polars as pl
 
-from fin_infra.calendars import Calendar, get_calendar
-from fin_infra.datasets.base import INSTANT, Built, Reject
+from fin_infra.calendars import Calendar, calendar_names, get_calendar
+from fin_infra.datasets.base import INSTANT, Built, Dataset, Reject
+from fin_infra.datasets.fx_rates import FxRates
+from fin_infra.datasets.prices import Prices
+from fin_infra.engine.gaps import SPANS, gaps
 from fin_infra.engine.reconcile import Doubt
-from fin_infra.instruments import calendar_of
 from fin_infra.providers.base import Series, Want
 
 Spot = dict[str, Any]
@@ -24,71 +27,172 @@ Spot = dict[str, Any]
 first seen so]; `nothing`: there never was a bar. `absent`: session → when its bar was first missed, "" once a later
 read missed it too. `refused`: the day the vendor refused its symbol. `redo`: its basis changed and the whole series is
 read anew until all of it is final; `lost`: how many held bars that misses. `older`: [how many, the last] bars that
-keep an older basis."""
+keep an older basis. `jumps`: steps that no corporate action explains, see `splits`."""
+
+Listing = tuple[date | None, date | None]
+"""First and last day of trading, None where it is not known or still listed."""
+ALWAYS: Listing = (None, None)
 
 SETTLED_AFTER = timedelta(days=3)  # a first read so long after its publication is enough
 READS_APART = timedelta(minutes=15)
 MISSED_APART = timedelta(hours=20)  # two days, whatever the zone; daily runs are never nearer, early closes or not
 MAY_COME_LATE = timedelta(days=28)
 REFUSED_FOR = timedelta(days=7)
-VALUES = ("open", "high", "low", "close", "volume")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a dataset is a series: which columns say what a row is about, of which day it is, and what it says.
+
+    `parts`, after `prefix`, make the subject, an InstrumentKey; all but the last have three letters where they are
+    several. `basis`: the value whose change in the oldest row of an overlap means that older ones may have changed too.
+    `same`: what all rows of a series have in common, beside their provider. `word`: the rows, for people.
+    """
+
+    schema: type[Dataset]
+    parts: tuple[str, ...]
+    day: str
+    values: tuple[str, ...]
+    word: str
+    prefix: str = ""
+    basis: str | None = None
+    same: Mapping[str, str] | None = None
+
+    def keyed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with their `instrument` and `session`, by which the engine joins."""
+        if self.day == "session":
+            return rows
+        return rows.with_columns(
+            instrument=pl.concat_str(pl.lit(self.prefix), *self.parts), session=pl.col(self.day)
+        )  # fmt: skip
+
+    def plain(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The way back: the dataset's own columns."""
+        return rows.select(list(self.schema.dtypes()))
+
+    def where(self, subject: str) -> dict[str, str]:
+        """The columns that name a subject: `fx:EURUSD` → base EUR, quote USD."""
+        if len(self.parts) == 1:
+            return {self.parts[0]: subject}
+        name = subject.removeprefix(self.prefix)
+        return dict(zip(self.parts, (name[:3], name[3:]), strict=True))
+
+    def told(self, subject: str) -> tuple[str, str]:
+        """Subject and day of a row as findings name it: its parts and its day, with spaces between; else "" for it."""
+        words = subject.split(" ")
+        named = self.prefix + "".join(words[: len(self.parts)])
+        return named, " ".join(words[len(self.parts) :])
+
+
+PRICES = Shape(
+    Prices, ("instrument",), "session", ("open", "high", "low", "close", "volume"), "daily bars",
+    basis="close", same={"basis": "raw"},
+)  # fmt: skip
+RATES = Shape(FxRates, ("base", "quote"), "rate_on", ("rate",), "rates", prefix="fx:")
+SHAPES: Mapping[type[Dataset], Shape] = {shape.schema: shape for shape in (PRICES, RATES)}
 
 
 def wants_of(
-    series: Series, instruments: Sequence[str], held: pl.DataFrame, spots: Mapping[str, Spot], now: datetime
-) -> list[Want]:
+    series: Series, instruments: Sequence[str], held: pl.DataFrame, spots: Mapping[str, Spot], now: datetime,
+    listings: Mapping[str, Listing] | None = None,
+) -> list[Want]:  # fmt: skip
     """What to ask for: per instrument the span from its first session that is not final, with the overlap before.
 
-    `held`: instrument, session and state of the bars in the store. An instrument the vendor has no ticker for, whose
+    So one call catches up with new sessions, mends holes and fills in what was never read. `held`: instrument, session
+    and state of the bars in the store, sorted by instrument and session. `listings`: first and last day of trading,
+    where they are known: nothing is asked for before and after. An instrument the vendor has no ticker for, whose
     calendar is not known, or all of whose sessions are final, is not asked for.
     """
-    final = {
-        name: set(days)
-        for name, days in held.filter(pl.col("state") == "final").group_by("instrument").agg("session").iter_rows()
-    }
-    wants = []
+    expected: dict[str, Expected] = {}
     for instrument in instruments:
-        ticker, calendar = series.ticker(instrument), known_calendar(instrument)
+        calendar, spot = known_calendar(series, instrument), spots.get(instrument, {})
+        if series.ticker(instrument) is not None and calendar is not None and not _refused(spot, now):
+            expected[instrument] = expected_of(series, calendar, spot, now, (listings or {}).get(instrument, ALWAYS))
+    spans = [(name, those.calendar.name, those.first, those.last) for name, those in expected.items()]
+    missing: dict[str, list[tuple[date, date]]] = {}
+    for name, first, last, *_ in gaps(held, pl.DataFrame(spans, schema=SPANS, orient="row")).iter_rows():
+        missing.setdefault(name, []).append((first, last))
+    wants = []
+    for instrument, those in expected.items():
         spot = spots.get(instrument, {})
-        if ticker is None or calendar is None or _refused(spot, now):
-            continue
-        expected = expected_sessions(series, calendar, spot, now)
-        missing = [day for day in expected if day not in final.get(instrument, ())]
         if spot.get("redo"):
-            wants.append(_whole(instrument, ticker, expected, held))
-        elif missing:
-            earlier = [day for day in expected if day < missing[0]]
-            first = earlier[-series.overlap :][0] if earlier and series.overlap else missing[0]
-            # what may still come is looked for along the way, all such instruments over the same days: in one call
-            late = expected[-1] - MAY_COME_LATE
-            if any(day >= late for day in _gone(spot)) or spot.get("head", "") > late.isoformat():
-                first = min(first, late)
-            wants.append(Want(instrument, ticker, first, expected[-1]))
+            span = _whole(instrument, those, held)
+        else:
+            span = _span(series, spot, those, missing.get(instrument, ()))
+        if span is not None:
+            wants.append(Want(instrument, str(series.ticker(instrument)), *span))
     return wants
 
 
-def _whole(instrument: str, ticker: str, expected: Sequence[date], held: pl.DataFrame) -> Want:
+def _span(
+    series: Series, spot: Spot, expected: Expected, missing: Sequence[tuple[date, date]]
+) -> tuple[date, date] | None:  # fmt: skip
+    """From the first of the missing sessions, with the overlap before, to the last one that is expected."""
+    begin = next((day for gap in missing for day in expected.sessions(*gap)), None)
+    if begin is None:
+        return None
+    earlier, [end] = expected.latest(series.overlap, before=begin), expected.latest(1)
+    # what may still come is looked for along the way, all such instruments over the same days: in one call
+    late = end - MAY_COME_LATE
+    first = earlier[0] if earlier else begin
+    if any(day >= late for day in expected.gone) or spot.get("head", "") > late.isoformat():
+        first = max(min(first, late), expected.listed_on)
+    return first, end
+
+
+def _whole(instrument: str, expected: Expected, held: pl.DataFrame) -> tuple[date, date] | None:
     """All that is held, however old, and all that is expected."""
-    days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected]
-    return Want(instrument, ticker, min(days), max(days))
+    days = [*held.filter(pl.col("instrument") == instrument)["session"], *expected.sessions()]
+    return (min(days), max(days)) if days else None
 
 
-def expected_sessions(series: Series, calendar: Calendar, spot: Spot, now: datetime) -> list[date]:
-    """Sessions whose bar the vendor must have by now, oldest first, less those it is known not to have."""
+@dataclass(frozen=True)
+class Expected:
+    """Sessions whose bar the vendor must have by now: those from `first` to `last`, less those known to be `gone`."""
+
+    calendar: Calendar
+    first: date
+    last: date
+    gone: frozenset[date]
+    listed_on: date
+
+    def sessions(self, first: date | None = None, last: date | None = None) -> list[date]:
+        """All of them, or those within two days, oldest first."""
+        return [day for day in self.calendar.dates(first or self.first, last or self.last) if day not in self.gone]
+
+    def latest(self, count: int, before: date | None = None) -> list[date]:
+        """The newest `count` of them, oldest first, fewer where there are not so many."""
+        last = before - timedelta(days=1) if before else self.last
+        near = max(self.first, last - timedelta(days=7 + 2 * count))
+        found = self.sessions(near, last)
+        if len(found) < count and near > self.first:  # many are gone, or holidays
+            found = self.sessions(self.first, last)
+        return found[-count:] if count else []
+
+
+def expected_of(series: Series, calendar: Calendar, spot: Spot, now: datetime, listing: Listing = ALWAYS) -> Expected:
+    """Which sessions: as far back as a first read goes, from where the vendor's series or the listing begins."""
+    listed_on, delisted_on = listing
     last = calendar.last_closed(now - series.lags.get(calendar.name, timedelta())).date
-    first = max(last - series.history, date.fromisoformat(spot.get("head", "0001-01-01")))
-    gone = _gone(spot)
-    return [day for day in calendar.dates(first, last) if day not in gone] if first <= last else []
+    head = date.fromisoformat(spot.get("head", "0001-01-01"))
+    first = max(last - series.history, calendar.first, head, listed_on or date.min)
+    return Expected(calendar, first, min(last, delisted_on or last), _gone(spot), listed_on or date.min)
 
 
-def _gone(spot: Spot) -> set[date]:
+def _gone(spot: Spot) -> frozenset[date]:
     """Sessions that the vendor is known not to have."""
-    return {date.fromisoformat(day) for day, seen in spot.get("absent", {}).items() if not seen}
+    return frozenset(date.fromisoformat(day) for day, seen in spot.get("absent", {}).items() if not seen)
 
 
-def known_calendar(instrument: str) -> Calendar | None:
-    name = calendar_of(instrument)
-    return get_calendar(name) if name in ("XNYS", "24/7") else None
+def known_calendar(series: Series, instrument: str) -> Calendar | None:
+    """The calendar of what is asked for; None where nobody knows when it has sessions."""
+    name = series.calendar(instrument)
+    return get_calendar(name) if name in _names() else None
+
+
+@cache
+def _names() -> frozenset[str | None]:
+    return frozenset(calendar_names())
 
 
 def _refused(spot: Spot, now: datetime) -> bool:
@@ -97,29 +201,32 @@ def _refused(spot: Spot, now: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Judged:
-    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew."""
+    """`rows` to upsert, rows that are none of what was asked, and what was seen. `redo`: instruments to read anew;
+    `stepped`: those with bars that wait for a corporate action, see `splits`."""
 
     rows: pl.DataFrame
     strays: Sequence[Reject] = ()
     doubts: Sequence[Doubt] = ()
     redo: frozenset[str] = frozenset()
+    stepped: frozenset[str] = frozenset()
 
 
 def judge(
-    built: Built, wants: Sequence[Want], held: pl.DataFrame, spots: dict[str, Spot], series: Series, now: datetime
-) -> Judged:
+    built: Built, wants: Sequence[Want], held: pl.DataFrame, spots: dict[str, Spot], series: Series, now: datetime,
+    shape: Shape = PRICES,
+) -> Judged:  # fmt: skip
     """One complete answer. `held`: whole rows of the wanted instruments in the store, of this provider and basis.
 
     Moves `spots` on: which sessions have no bar, which have none before them.
     """
-    asked = sessions_of(wants, series)
-    rows, strays = _within(built.good, asked)
+    asked, held = sessions_of(wants, series), shape.keyed(held)
+    rows, strays = _within(shape.keyed(built.good), wants, asked, series, shape)
     anew = {want.instrument for want in wants if spots.get(want.instrument, {}).get("redo")}
-    redo = _rebased(rows, held) - anew
+    redo = _rebased(rows, held, shape) - anew
     doubts: list[Doubt] = []
     short = {name for name in sorted(anew) if not _replaces(spots[name], name, rows, held, doubts)}
-    rows = _settled(rows.filter(~pl.col("instrument").is_in([*redo, *short])), held, asked)
-    doubts += [doubt for doubt in _restated(rows, held) if doubt.subject not in anew]
+    rows = _settled(rows.filter(~pl.col("instrument").is_in([*redo, *short])), held, asked, shape)
+    doubts += [doubt for doubt in _restated(rows, held, shape) if doubt.subject not in anew]
     unsettled = set(_overlap(rows, held).filter(pl.col("state") != "final")["instrument"])
     for want in wants:
         if want.instrument not in redo | short:
@@ -131,7 +238,7 @@ def judge(
             _note_missing(spot, want, asked, rows, held, now)
     for name in redo:
         spots.setdefault(name, {})["redo"] = True
-    return Judged(rows, strays, doubts, redo)
+    return Judged(shape.plain(rows), strays, doubts, redo)
 
 
 def _replaces(spot: Spot, name: str, rows: pl.DataFrame, held: pl.DataFrame, doubts: list[Doubt]) -> bool:
@@ -155,24 +262,30 @@ def _replaces(spot: Spot, name: str, rows: pl.DataFrame, held: pl.DataFrame, dou
     return True
 
 
-def judged_alone(built: Built, series: Series, first: date | None, last: date | None) -> Built:
+def judged_alone(
+    built: Built, series: Series, first: date | None, last: date | None, shape: Shape = PRICES
+) -> Built:  # fmt: skip
     """The rows of an answer, nothing held before. `first` and `last`: what was asked for, where that is known."""
+    good = shape.keyed(built.good)
     spans = (
-        built.good.group_by("instrument", maintain_order=True)
+        good.group_by("instrument", maintain_order=True)
         .agg(first=pl.col("session").min(), last=pl.col("session").max())
         .iter_rows()
     )
-    wants = [Want(name, name, first or begin, last or end) for name, begin, end in spans if known_calendar(name)]
+    wants = [
+        Want(name, name, first or begin, last or end) for name, begin, end in spans if known_calendar(series, name)
+    ]
     asked = sessions_of(wants, series)
-    rows, strays = _within(built.good, asked)
-    return Built(_settled(rows, rows.clear(), asked), (*built.rejects, *strays), built.differing)
+    rows, strays = _within(good, wants, asked, series, shape)
+    settled = shape.plain(_settled(rows, rows.clear(), asked, shape))
+    return Built(settled, (*built.rejects, *strays), built.differing)
 
 
 def sessions_of(wants: Sequence[Want], series: Series) -> pl.DataFrame:
     """Every session that is asked for: instrument, session, and the moment its bar is published."""
     parts = []
     for want in wants:
-        calendar = known_calendar(want.instrument)
+        calendar = known_calendar(series, want.instrument)
         assert calendar is not None, "an instrument without a calendar is never wanted"
         lag = series.lags.get(calendar.name, timedelta())
         parts += [(want.instrument, s.date, s.close_at + lag) for s in calendar.sessions(want.first, want.last)]
@@ -181,23 +294,26 @@ def sessions_of(wants: Sequence[Want], series: Series) -> pl.DataFrame:
     )
 
 
-def _within(rows: pl.DataFrame, asked: pl.DataFrame) -> tuple[pl.DataFrame, list[Reject]]:
+def _within(
+    rows: pl.DataFrame, wants: Sequence[Want], asked: pl.DataFrame, series: Series, shape: Shape
+) -> tuple[pl.DataFrame, list[Reject]]:
     """Rows of the sessions that were asked for, and the others with the reason."""
     key = ["instrument", "session"]
     inside = rows.join(asked, on=key, how="semi", maintain_order="left")
     if inside.height == rows.height:
         return rows, []
-    spans = asked.group_by("instrument").agg(first=pl.col("session").min(), last=pl.col("session").max())
-    outside = rows.join(asked, on=key, how="anti").join(spans, on="instrument", how="left")
+    spans = {want.instrument: (want.first, want.last) for want in wants}
     strays = []
-    for row in outside.iter_rows(named=True):
-        if row["first"] is None:
+    for row in rows.join(asked, on=key, how="anti", maintain_order="left").iter_rows(named=True):
+        first, last = spans.get(row["instrument"], (None, None))
+        if first is None or last is None:
             reason = "this instrument was not asked for"
-        elif not row["first"] <= row["session"] <= row["last"]:
+        elif not first <= row["session"] <= last:
             reason = f"{row['session']} is outside of what was asked for"
         else:
-            reason = f"{row['session']} is no session of {calendar_of(row['instrument'])}"
-        told = {name: None if row[name] is None else str(row[name]) for name in ("instrument", "session", *VALUES)}
+            reason = f"{row['session']} is no session of {series.calendar(row['instrument'])}"
+        columns = (*shape.parts, shape.day, *shape.values)
+        told = {name: None if row[name] is None else str(row[name]) for name in columns}
         strays.append(Reject(reason, told))
     return inside, strays
 
@@ -206,38 +322,40 @@ def _overlap(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     return rows.join(held, on=["instrument", "session"], how="inner", suffix="_held")
 
 
-def _differs(names: Sequence[str] = VALUES) -> pl.Expr:
+def _differs(names: Sequence[str]) -> pl.Expr:
     return pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_held")) for name in names)
 
 
-def _rebased(rows: pl.DataFrame, held: pl.DataFrame) -> frozenset[str]:
+def _rebased(rows: pl.DataFrame, held: pl.DataFrame, shape: Shape) -> frozenset[str]:
     """Instruments whose oldest bar of the overlap changed: what is before it may have changed too.
 
     So it is when the vendor adjusts for a split, at once or some days later. No ratio is looked for: rounding blurs it,
     and bars after the split do not have it. One correction that happens to be the oldest costs one more read.
     """
+    if shape.basis is None:
+        return frozenset()
     oldest = _overlap(rows, held).sort("session").group_by("instrument").first()
-    changed = oldest.filter((pl.col("state_held") == "final") & _differs(("close",)))
+    changed = oldest.filter((pl.col("state_held") == "final") & _differs((shape.basis,)))
     return frozenset(changed["instrument"])
 
 
-def _restated(rows: pl.DataFrame, held: pl.DataFrame) -> list[Doubt]:
+def _restated(rows: pl.DataFrame, held: pl.DataFrame, shape: Shape) -> list[Doubt]:
     """Final bars that came with other values: taken over, and said."""
-    changed = _overlap(rows, held).filter((pl.col("state_held") == "final") & _differs())
+    changed = _overlap(rows, held).filter((pl.col("state_held") == "final") & _differs(shape.values))
     return [
-        Doubt("restated", str(name), f"the vendor changed final bars: {_listed(sorted(days))}")
+        Doubt("restated", str(name), f"the vendor changed final {shape.word}: {_listed(sorted(days))}")
         for name, days in changed.group_by("instrument", maintain_order=True).agg("session").iter_rows()
     ]
 
 
-def _settled(rows: pl.DataFrame, held: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+def _settled(rows: pl.DataFrame, held: pl.DataFrame, asked: pl.DataFrame, shape: Shape) -> pl.DataFrame:
     """The rows with their state: final when a second read after publication says the same, or a first one long after.
 
     A bar that changed is provisional again, however old.
     """
-    before = held.select("instrument", "session", *(pl.col(name).alias(f"{name}_held") for name in VALUES),
+    before = held.select("instrument", "session", *(pl.col(name).alias(f"{name}_held") for name in shape.values),
                          read_at="fetched_at", state_held="state")  # fmt: skip
-    same = pl.col("read_at").is_not_null() & ~_differs()
+    same = pl.col("read_at").is_not_null() & ~_differs(shape.values)
     again = same & (pl.col("read_at") >= pl.col("published_at")) & (
         pl.col("fetched_at") - pl.col("read_at") >= READS_APART
     )  # fmt: skip

@@ -100,6 +100,11 @@ class Engine:
             if run.redo and not dry_run:
                 run = self._new(connection, source, lane, attempt, sorted(run.redo))
                 report = await self._run(run, provider, dry_run)
+            if run.stepped and not dry_run and (actions := provider.source("corporate_actions")) is not None:
+                named = sorted(run.stepped)
+                async with self._turn(Stream(connection_id, actions.lead)):
+                    await self._run(self._new(connection, actions, lane, attempt, named), provider, dry_run)
+                report = await self._run(self._new(connection, source, lane, attempt, named), provider, dry_run)
             return report
 
     def _turn(self, stream: Stream) -> asyncio.Lock:

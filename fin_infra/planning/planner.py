@@ -6,21 +6,28 @@ covers the gap. Any number of planners may run: they meet at the unique key.
 What a webhook made due is a row too, a mark: one per stream, however many webhooks came, and gone once a job is queued
 that starts after the newest of them. A job that runs already may have read before the change, so it does not count: the
 mark waits for its end.
+
+With `until: final`, the row of a stream that was queued comes back after `retry`, marked in its column `rule`: then the
+planner looks whether the session's data is final, and queues it again or lets it be. After the deadline it lets it be
+in any case, and says so.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import bindparam, delete, insert, select, text, tuple_, update
 
 from fin_infra.datasets import SYNCED
-from fin_infra.planning.schedules import LANES, WEBHOOK, Schedule
+from fin_infra.errors import UsageError
+from fin_infra.planning.finality import is_final
+from fin_infra.planning.schedules import LANES, WEBHOOK, Schedule, due_after_many
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.store import Store
 from fin_infra.store.base import Now, Stream
@@ -30,6 +37,8 @@ from fin_infra.store.tables import CONNECTIONS, DUE, META, TABLES
 log = logging.getLogger("fin_infra.planner")
 
 BATCH = 5_000
+AGAIN = " again "
+"""Between a rule's fingerprint and `due_at deadline`, in microseconds, of a stream that may have to be asked again."""
 WAITS_FOR_DATA = (None, "not_ready")
 """Error codes of a stream whose job may wait for exactly what a webhook announces. Other waits are kept."""
 
@@ -39,6 +48,7 @@ class Due:
     """A stream whose time has come. `session`: with a calendar, the newest session that has closed by now.
 
     `mark`: of the webhook that made it due, "" where a schedule did. `at_once`: a job of it that waits need not.
+    `deadline`: of a stream that has run for its session and is asked again until that session's data is final.
     """
 
     schedule: str
@@ -50,11 +60,16 @@ class Due:
     session: date | None = None
     mark: str = ""
     at_once: bool = False
+    deadline: datetime | None = None
 
     @property
     def unique_key(self) -> str:
         """One pending or running job per stream, whatever schedules drive it."""
         return f"{self.connection_id}/{self.dataset}"
+
+
+Final = Callable[[SqlConnection, Stream, "date | None", datetime], bool]
+"""Whether a stream's data of a session is final; the instant is when it was last queued."""
 
 
 class PlannedQueue(Protocol):
@@ -72,18 +87,19 @@ class PlannedQueue(Protocol):
 class Planner:
     """Turns due rows into jobs. `tick` is safe in any number of processes and never raises a due row away.
 
-    `jobs`: name → dataset, of all jobs; one of them does what a webhook made due.
+    `jobs`: name → dataset, of all jobs; one of them does what a webhook made due. `final`: see `until` of a schedule.
     """
 
     def __init__(
         self, store: Store, queue: PlannedQueue, schedules: Sequence[Schedule], *, now: Now,
-        jobs: Mapping[str, str] | None = None,
+        jobs: Mapping[str, str] | None = None, final: Final = is_final,
     ) -> None:  # fmt: skip
         self._store = store
         self._queue = queue
         self._jobs = jobs or {}
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self._now = now
+        self._final = final
         self._topology: int | None = None
 
     def tick(self) -> list[Due]:
@@ -99,6 +115,8 @@ class Planner:
             self._topology = topology
             with self._store.reading() as sql:
                 due = self._all_due(sql, now)
+        if again := [d for d in due if d.deadline is not None]:
+            due = self._not_final(due, again, now)
         due = self._startable(due)
         if due:
             self._queue.enqueue_many(
@@ -113,6 +131,43 @@ class Planner:
 
     def _all_due(self, sql: SqlConnection, now: datetime) -> list[Due]:
         return sorted([*self._marked(sql), *self._due(sql, now)], key=_urgency)
+
+    def _not_final(self, due: list[Due], again: Sequence[Due], now: datetime) -> list[Due]:
+        """Without the streams whose data is final by now, or whose deadline is past: they wait for their next time."""
+        with self._store.reading() as sql:
+            done = {
+                d for d in again
+                if self._final(
+                    sql, Stream(d.connection_id, d.dataset), d.session,
+                    d.due_at - (self._schedules[d.schedule].rule.retry or timedelta()),
+                )
+            }  # fmt: skip
+        late = {d for d in again if d not in done and d.deadline is not None and d.deadline <= now}
+        if done or late:
+            self._move_on([*done, *late], now, final=True)
+            self._say_late(late)
+        return [d for d in due if d not in done and d not in late]
+
+    def _say_late(self, late: Iterable[Due]) -> None:
+        """In the log, and as what the stream waits for; its next run takes that back."""
+        streams = TABLES["streams"]
+        for d in sorted(late, key=lambda d: d.unique_key):
+            schedule = self._schedules[d.schedule]
+            next_at = schedule.due_after(self._now(), d.unique_key)
+            told = (
+                f"session {d.session} was not final at {schedule.rule.deadline:%H:%M} {schedule.zone}, "
+                f"it is asked again at {_at(next_at)}"
+            )
+            log.warning("schedule %s: %s of %s", d.schedule, told, d.unique_key)
+            with self._store.writing() as sql:
+                sql.execute(
+                    update(streams)
+                    .where(
+                        streams.c.connection_id == d.connection_id, streams.c.dataset == d.dataset,
+                        streams.c.next_reason.is_(None),
+                    )
+                    .values(next_reason=told)
+                )  # fmt: skip
 
     def _startable(self, due: list[Due]) -> list[Due]:
         """Without the marks of streams whose job runs: it may have read before the change. Asked before anything is
@@ -162,7 +217,7 @@ class Planner:
             .limit(BATCH)
         ).fetchall()
         session = {name: schedule.session_at(now) for name, schedule in self._schedules.items()} if rows else {}
-        return [_due(row, session[row.schedule]) for row in rows]
+        return [_due(row, session[row.schedule], self._schedules[row.schedule]) for row in rows]
 
     def _settle(self, sql: SqlConnection, now: datetime) -> None:
         """One due row per schedule and stream: new ones are due at once, changed rules from now, gone ones leave.
@@ -174,6 +229,7 @@ class Planner:
         held = {(row.schedule, row.connection_id, row.dataset): row for row in planned}
         starting = self._topology is None
         wanted: dict[tuple[str, str, str], tuple[Schedule, int]] = {}
+        anew: list[tuple[str, str, str]] = []
         for connection in sql.execute(select(CONNECTIONS).where(CONNECTIONS.c.state != "disabled")).fetchall():
             for schedule in self._schedules.values():
                 lead = driven(schedule, connection.provider, connection.tenant_id)
@@ -181,15 +237,18 @@ class Planner:
                     continue
                 key = (schedule.name, connection.connection_id, lead)
                 row = held.get(key)
-                stream = f"{connection.connection_id}/{lead}"
+                wanted[key] = (schedule, micros(now) if row is None else row.due_at)
                 if row is None:
-                    wanted[key] = (schedule, micros(now))
-                elif row.rule != schedule.fingerprint:
-                    wanted[key] = (schedule, micros(schedule.due_after(now, stream)))
-                elif starting and schedule.rule.at is not None and row.due_at > micros(now):
-                    wanted[key] = (schedule, micros(schedule.due_after_run(now, stream)))
-                else:
-                    wanted[key] = (schedule, row.due_at)
+                    continue
+                rule, again, _ = row.rule.partition(AGAIN)
+                if rule != schedule.fingerprint or (
+                    starting and schedule.rule.is_dated and row.due_at > micros(now) and not again
+                ):
+                    anew.append(key)
+        times = due_after_many([(wanted[key][0], f"{key[1]}/{key[2]}") for key in anew], now)
+        for key, due_at in zip(anew, times, strict=True):
+            wanted[key] = (wanted[key][0], due_at)
+        self._say_moved((held[key], *wanted[key]) for key in anew)
         fresh = [
             {
                 "schedule": key[0], "connection_id": key[1], "dataset": key[2], "job": schedule.rule.job,
@@ -206,17 +265,37 @@ class Planner:
         if fresh:
             sql.execute(insert(DUE), fresh)
 
-    def _move_on(self, due: Sequence[Due], now: datetime) -> None:
-        """Due rows get their next time; marks leave, unless a newer webhook has renewed them meanwhile."""
+    def _say_moved(self, moved: Iterable[tuple[Any, Schedule, int]]) -> None:
+        """What was planned by a calendar, or a zone, that has changed since: once a schedule and session."""
+        said: dict[str, int] = {}
+        for row, schedule, due_at in moved:
+            if due_at != row.due_at and row.rule == schedule.fingerprint:
+                told = _moved(schedule, row.session, from_micros(row.due_at), from_micros(due_at))
+                said[told] = said.get(told, 0) + 1
+        for told, count in said.items():
+            log.warning("%s (%d stream%s)", told, count, "" if count == 1 else "s")
+
+    def _move_on(self, due: Sequence[Due], now: datetime, *, final: bool = False) -> None:
+        """Due rows get their next time; marks leave, unless a newer webhook has renewed them meanwhile.
+
+        `final`: no look whether they are has to follow.
+        """
         moved = []
-        for d in due:
-            if d.mark:
-                continue
+        planned = [d for d in due if not d.mark]
+        times = due_after_many([(self._schedules[d.schedule], d.unique_key) for d in planned], now, queued=True)
+        for d, next_at in zip(planned, times, strict=True):
             schedule = self._schedules[d.schedule]
-            next_at = schedule.due_after_run(now, d.unique_key)
+            rule = schedule.fingerprint
+            session = None if schedule.mic is None else _session(schedule, from_micros(next_at))
+            if not final and schedule.rule.retry is not None:
+                look = micros(now + schedule.rule.retry)
+                if look < next_at:
+                    deadline = micros(d.deadline or schedule.deadline_after(d.due_at))
+                    next_at, rule = look, f"{rule}{AGAIN}{look} {deadline}"
+                    session = None if d.session is None else d.session.isoformat()
             moved.append({
-                "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": micros(next_at),
-                "closed": _session(schedule, next_at),
+                "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": next_at,
+                "closed": session, "from": rule,
             })  # fmt: skip
         moved.sort(key=lambda row: (row["s"], row["c"], row["d"]))  # two planners at once lock in the same order
         served = [{"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark]
@@ -229,7 +308,7 @@ class Planner:
                         DUE.c.schedule == bindparam("s"), DUE.c.connection_id == bindparam("c"),
                         DUE.c.dataset == bindparam("d"), DUE.c.due_at == bindparam("was"),
                     )
-                    .values(due_at=bindparam("next"), session=bindparam("closed")),
+                    .values(due_at=bindparam("next"), session=bindparam("closed"), rule=bindparam("from")),
                     moved,
                 )  # fmt: skip
             if served:
@@ -289,8 +368,44 @@ def _session(schedule: Schedule, due_at: datetime) -> str | None:
 
 def _stands(row: Any, schedule: Schedule, due_at: int) -> bool:
     """Whether the row that is held says what is wanted."""
-    return bool(row.rule == schedule.fingerprint and row.due_at == due_at)
+    return bool(row.rule.partition(AGAIN)[0] == schedule.fingerprint and row.due_at == due_at)
 
 
-def _due(row: Any, session: date | None) -> Due:
-    return Due(row.schedule, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at), session)
+def _due(row: Any, session: date | None, schedule: Schedule) -> Due:
+    deadline = None if schedule.rule.until is None else _deadline(row)
+    if deadline is not None and row.session is not None:
+        session = date.fromisoformat(row.session)
+    return Due(
+        row.schedule, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at), session,
+        deadline=deadline,
+    )  # fmt: skip
+
+
+def _deadline(row: Any) -> datetime | None:
+    """Of a row that is a look whether its data is final. One that was made due meanwhile, by a relink, runs at once."""
+    _, again, told = row.rule.partition(AGAIN)
+    if not again:
+        return None
+    look, deadline = (int(number) for number in told.split())
+    return from_micros(deadline) if look == row.due_at else None
+
+
+def _moved(schedule: Schedule, session: str | None, was: datetime, due_at: datetime) -> str:
+    """What is to be said of a due time that is no longer what it was."""
+    what = f"schedule {schedule.name}: "
+    calendar, rule = schedule.calendar, schedule.rule
+    if calendar is None:
+        return f"{what}the run at {_at(was)} is now planned at {_at(due_at)}"
+    local = (was - rule.offset).astimezone(ZoneInfo(schedule.zone)).date()
+    day = date.fromisoformat(session) if rule.at == "close" and session is not None else local
+    try:
+        there = calendar.is_session(day)
+    except UsageError:
+        there = False
+    if not there:
+        return f"{what}session {day} of {schedule.mic} is no longer planned; next is {_at(due_at)}"
+    return f"{what}session {day} of {schedule.mic} is planned at {_at(due_at)}, no longer at {_at(was)}"
+
+
+def _at(moment: datetime) -> str:
+    return moment.isoformat(timespec="minutes").replace("+00:00", "Z")

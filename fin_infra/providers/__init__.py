@@ -15,11 +15,15 @@ PROVIDERS: dict[str, str] = {
     "teller": "fin_infra.providers.teller:PROVIDER",
     "alpaca": "fin_infra.providers.alpaca:PROVIDER",
     "plaid": "fin_infra.providers.plaid:PROVIDER",
+    "ecb": "fin_infra.providers.ecb:PROVIDER",
+    "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
+    "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": ("teller", "plaid"),
     "brokerage": ("alpaca", "plaid"),
     "market": ("alpaca",),
+    "fx": ("ecb", "frankfurter", "exchangerate_api"),
 }
 """Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from fin_infra.datasets.base import Built, Dataset
 from fin_infra.errors import FinInfraError, WireError
+from fin_infra.instruments import calendar_of
 
 T = TypeVar("T")
 Kind = Literal["cursor", "window", "snapshot", "series"]
@@ -151,6 +152,7 @@ class Feed:
 class Series:
     """How instruments are asked for. `ticker`: the vendor's spelling of an InstrumentKey, None when it has none.
 
+    `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
     read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since.
     """
@@ -159,6 +161,7 @@ class Series:
     lags: Mapping[str, timedelta] = field(default_factory=dict)
     history: timedelta = timedelta(days=370)
     overlap: int = 5
+    calendar: Callable[[str], str | None] = calendar_of
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,16 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
+WHATEVER = 0
+"""As a refusal's status: whatever it is, 200 too. Of vendors that say in the body alone that they refuse."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """One row of a vendor's status/body → error code table. `word` is a prefix of the vendor's own code.
 
-    `application`: what is refused are the application's own keys: no user's login is stopped by it.
+    `application`: what is refused are the application's own keys: no user's login is stopped by it. `wait`: the seconds
+    until it is asked again, where the answer names none.
     """
 
     status: int
@@ -210,6 +218,7 @@ class Refusal:
     remedy: str
     vendor_wide: bool = False
     application: bool = False
+    wait: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from starlette.responses import Response
@@ -107,3 +109,36 @@ async def _whole(app: ASGIApp, scope: Scope, receive: Receive) -> bytes:
 
     await app(scope, receive, collect)
     return b"".join(parts)
+
+
+# -- rates of the euro, which several vendors have ---------------------------------------------------------------------
+
+NEAR = {
+    "USD": "1.1367", "JPY": "180.57", "CZK": "24.399", "DKK": "7.4756", "GBP": "0.85986", "HUF": "366.15",
+    "PLN": "4.3823", "RON": "5.2779", "SEK": "11.2645", "CHF": "0.9409", "ISK": "138.00", "NOK": "10.7895",
+    "TRY": "55.5332", "AUD": "1.6177", "BRL": "5.8890", "CAD": "1.6047", "CNY": "7.6302", "HKD": "8.9148",
+    "IDR": "20384.10", "ILS": "3.4649", "INR": "109.0775", "KRW": "1689.21", "MXN": "20.9511", "MYR": "4.5872",
+    "NZD": "1.9721", "PHP": "68.310", "SGD": "1.4711", "THB": "36.842", "ZAR": "19.6520",
+}  # fmt: skip
+"""Units for a euro, as the ECB stated them on 2026-09-24 or near to it: what the rates of a sandbox begin with."""
+NO_RATES = frozenset(
+    date.fromisoformat(day)
+    for day in (
+        "2025-01-01", "2025-04-18", "2025-04-21", "2025-05-01", "2025-12-25", "2025-12-26", "2026-01-01", "2026-04-03",
+        "2026-04-06", "2026-05-01", "2026-12-25", "2027-01-01", "2027-03-26", "2027-03-29",
+    )
+)  # fmt: skip
+"""Weekdays on which TARGET is closed."""
+
+
+def euro_rates(today: date, *, seed: int = 0, weekends: bool = False) -> dict[date, dict[str, str]]:
+    """Rates by day, from 400 days before `today` to a week after it, drawn: no day is like the next."""
+    draw = random.Random(seed)
+    rates, days = {code: Decimal(rate) for code, rate in NEAR.items()}, {}
+    for day in (today + timedelta(days=n) for n in range(-400, 8)):
+        if weekends or (day.weekday() < 5 and day not in NO_RATES):
+            for code, rate in rates.items():
+                moved = rate * (1 + Decimal(draw.randint(-50, 50)) / 10_000)
+                rates[code] = moved.quantize(Decimal(NEAR[code]))
+            days[day] = {code: str(rate) for code, rate in rates.items()}
+    return days

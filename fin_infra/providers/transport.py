@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import httpx
 
 from fin_infra.errors import FinInfraError, TransientError, UsageError, error_of
-from fin_infra.providers.base import Provider, Refusal, Reply
+from fin_infra.providers.base import WHATEVER, Provider, Refusal, Reply
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 log = logging.getLogger("fin_infra.transport")
@@ -165,17 +165,22 @@ def _like_an_id(part: str) -> bool:
 def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
     """The error an answer stands for; None for a 200 (another 2xx is no whole answer).
 
-    The vendor's own table first, then the plain sense of HTTP.
+    The vendor's own table first, then the plain sense of HTTP. A vendor that refuses with status 200 is asked for its
+    word then too.
     """
-    if reply.status == 200:
+    refusing = [row for row in provider.refusals if row.status == WHATEVER]
+    if reply.status == 200 and not refusing:
         return None
     word = provider.refusal_word(reply.body)
+    if reply.status == 200 and word is None:
+        return None
     row = _row(provider.refusals, reply.status, word)
     said = f"{provider.name} answered {reply.status}" + (f" {word}" if word else "")
     wait = retry_after(reply.headers, reply.at)
     if wait is None and reply.status == 429:  # vendors send their reset with every answer: it is a wait only here
         wait = reset_after(reply.headers, reply.at)
     if row is not None:
+        wait = row.wait if wait is None else wait
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
             word=word, application=row.application,
@@ -196,7 +201,7 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
 
 def _row(table: Sequence[Refusal], status: int, word: str | None) -> Refusal | None:
     """The row of this status with the longest prefix of the vendor's word."""
-    rows = [row for row in table if row.status == status and (word or "").startswith(row.word)]
+    rows = [row for row in table if row.status in (status, WHATEVER) and (word or "").startswith(row.word)]
     return max(rows, key=lambda row: len(row.word), default=None)
 
 

@@ -66,7 +66,7 @@ class Runtime:
         self._random_share = random_share
         self.engine = Engine(
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
-            on_page=on_page, listed=settings.watched, fresh_within=settings.objectives,
+            on_page=on_page, listed=[*settings.watched, *settings.pairs], fresh_within=settings.objectives,
         )  # fmt: skip
         self._queue: SqlJobQueue | None = None
 

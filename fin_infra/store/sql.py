@@ -15,13 +15,14 @@ from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Table, Text, delete, func, make_url, null, select, text, union, union_all
+from sqlalchemy import Engine, Table, Text, delete, func, literal, make_url, null, select, text, union, union_all
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fin_infra.datasets import SYNCED
 from fin_infra.datasets.base import INSTANT, Dataset
 from fin_infra.errors import StaleCursor, StoreError, UsageError
+from fin_infra.instruments.aliases import SymbolAlias, overlapping
 from fin_infra.store import tables
 from fin_infra.store.base import (
     Alias,
@@ -54,8 +55,8 @@ SEEN_AGAIN = text(
     "body = excluded.body, kind = excluded.kind"
 )
 TIME_COLUMN = {
-    "transactions": "booked_on", "activities": "traded_on", "prices": "session", "runs": "started_at",
-    "findings": "first_seen_at",
+    "transactions": "booked_on", "activities": "traded_on", "prices": "session", "fx_rates": "rate_on",
+    "corporate_actions": "ex_on", "runs": "started_at", "findings": "first_seen_at",
 }  # fmt: skip
 
 
@@ -468,6 +469,33 @@ class SqlStore:
         with self.reading() as sql:
             return sorted(tuple(row) for row in sql.execute(union(*parts)))
 
+    def symbol_aliases(self, provider: str | None = None) -> list[SymbolAlias]:
+        a = tables.SYMBOL_ALIASES.c
+        query = select(a.provider, a.symbol, a.instrument, a.reason, a.valid_from, a.valid_to)
+        query = query if provider is None else query.where(a.provider == provider)
+        with self.reading() as sql:
+            found = sql.execute(query.order_by(a.provider, a.symbol, a.valid_from)).all()
+        return [SymbolAlias(*row[:4], _day(row.valid_from), _day(row.valid_to)) for row in found]
+
+    def say_symbol(self, alias: SymbolAlias, now: datetime) -> None:
+        a, first = tables.SYMBOL_ALIASES.c, alias.valid_from.isoformat() if alias.valid_from else ""
+        with self.writing(alone=True) as sql:
+            for other in self.symbol_aliases(alias.provider):
+                same = other.symbol == alias.symbol
+                if same and other.valid_from != alias.valid_from and overlapping(other, alias):
+                    raise UsageError(
+                        f"{alias.provider} symbol {alias.symbol!r} already means {other.instrument} "
+                        f"from {other.valid_from or 'ever'} to {other.valid_to or 'now'}; end that one first, with --to"
+                    )
+            mine = (a.provider == alias.provider, a.symbol == alias.symbol, a.valid_from == first)
+            sql.execute(delete(tables.SYMBOL_ALIASES).where(*mine))
+            row = {
+                "provider": alias.provider, "symbol": alias.symbol, "valid_from": first, "reason": alias.reason,
+                "valid_to": alias.valid_to.isoformat() if alias.valid_to else None, "instrument": alias.instrument,
+                "recorded_at": micros(now),
+            }  # fmt: skip
+            sql.execute(tables.SYMBOL_ALIASES.insert().values(row))
+
     def idle_connections(self, tenant: str) -> list[str]:
         with self.reading() as sql:
             query = "SELECT connection_id FROM connections WHERE tenant_id = ? AND state <> 'active'"
@@ -699,6 +727,11 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
             found.append(table.c[column] == value)
     for column, values in (("account_id", query.accounts), ("instrument", query.instruments)):
         if values is not None:
+            if column == "instrument" and {"base", "quote"} <= set(
+                table.c.keys()
+            ):  # a pair is an instrument: fx:EURUSD
+                found.append((literal("fx:") + table.c.base + table.c.quote).in_(list(values)))
+                continue
             if column not in table.c:
                 what = "accounts" if column == "account_id" else "instruments"
                 raise UsageError(f"{name} has no {what} to filter by")
@@ -720,3 +753,7 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
 def _first_of(day: date, column: Any) -> str | int:
     """The day's begin as the column stores it: a date, or its first microsecond in UTC."""
     return day.isoformat() if isinstance(column.type, Text) else micros(datetime.combine(day, time(), UTC))
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

@@ -66,15 +66,23 @@ class Seed:
         return f"access-sandbox-{self.slug}"
 
     @property
+    def api_key(self) -> str:
+        """ExchangeRate-API's key."""
+        return f"key-{self.slug}"
+
+    @property
     def credentials(self) -> tuple[str, ...]:
         """All of them: what no answer, log or row may hold."""
-        return self.token, self.key_id, self.secret, self.item_token
+        return self.token, self.key_id, self.secret, self.item_token, self.api_key
 
 
 VENDORS = {
     "teller": "fin_infra.testing.seeds:teller",
     "alpaca": "fin_infra.testing.seeds:alpaca",
     "plaid": "fin_infra.testing.seeds:plaid",
+    "ecb": "fin_infra.testing.seeds:ecb",
+    "frankfurter": "fin_infra.testing.seeds:frankfurter",
+    "exchangerate_api": "fin_infra.testing.seeds:exchangerate_api",
 }
 """Which simulators can stand alone: vendor → `module:function`, a function from a `Seed` to an ASGI app."""
 
@@ -116,6 +124,33 @@ def plaid(seed: Seed) -> ASGIApp:
 
     simulator = PlaidSimulator(now=seed.now, keys=(f"client-{seed.slug}", seed.secret))
     sandbox(simulator, seed.item_token, today=seed.now().date(), seed=seed.number, name=seed.slug)
+    return simulator
+
+
+def ecb(seed: Seed) -> ASGIApp:
+    """The three files, with rates of 29 currencies."""
+    from fin_infra.providers.ecb.simulator import EcbSimulator, sandbox
+
+    simulator = EcbSimulator(now=seed.now)
+    sandbox(simulator, today=seed.now().date(), seed=seed.number)
+    return simulator
+
+
+def frankfurter(seed: Seed) -> ASGIApp:
+    """The same rates as JSON."""
+    from fin_infra.providers.frankfurter.simulator import FrankfurterSimulator, sandbox
+
+    simulator = FrankfurterSimulator(now=seed.now)
+    sandbox(simulator, today=seed.now().date(), seed=seed.number)
+    return simulator
+
+
+def exchangerate_api(seed: Seed) -> ASGIApp:
+    """Rates of every day, for one key and for open access."""
+    from fin_infra.providers.exchangerate_api.simulator import ExchangeRateSimulator, sandbox
+
+    simulator = ExchangeRateSimulator(now=seed.now)
+    sandbox(simulator, seed.api_key, today=seed.now().date(), seed=seed.number)
     return simulator
 
 

@@ -170,3 +170,21 @@ def test_vault_keys_rotate(cli: Cli, linked: str, monkeypatch: pytest.MonkeyPatc
 
 def _rows(cli: Cli, *more: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in cli("read", "transactions", "--format", "ndjson", *more).out.splitlines()]
+
+
+def test_a_locale_is_for_tables_and_keeps_all_digits(
+    cli: Cli, linked: str, bank: TellerSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank.account("acc_ada_checking").transactions[0].amount = "-12345678901234567890.123456789012345678"
+    cli("sync", "--connection", linked)
+    flags = ("read", "transactions", "--account", "acc_ada_checking")
+    exact = "12.345.678.901.234.567.890,123456789012345678"
+    assert exact not in cli(*flags).out
+    assert exact in cli(*flags, "--locale", "de_DE").out
+    monkeypatch.setenv("FIN_INFRA_LOCALE", "de_DE")
+    assert exact in cli(*flags).out
+    assert exact not in cli(*flags, "--format", "csv").out
+    said = cli(*flags, "--format", "csv", "--locale", "de_DE")
+    assert (said.code, "--locale is for tables" in said.err) == (2, True)
+    said = cli(*flags, "--locale", "xx_YY")
+    assert (said.code, "xx_YY" in said.err) == (2, True)

@@ -9,12 +9,6 @@ NOT_YET = {
     26: "quota ledger: comes with it",
     27: "quota ledger: comes with it",
     29: "text with status 200: no such vendor yet",
-    30: "quantity by price over a split: every basis so far is raw; comes with corporate actions",
-    31: "corporate actions: no such dataset yet",
-    33: "corporate actions: no such dataset yet",
-    34: "corporate actions: no such dataset yet",
-    41: "quote units: Alpaca lists in dollars only; comes with the first venue in pence",
-    42: "conversion: no FX rates yet",
 }
 
 

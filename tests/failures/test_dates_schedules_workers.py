@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fin_infra.engine import SyncReport
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
+from tests.broker import BrokerWorld
 from tests.guards import guarded
 from tests.world import World, bought, checking
 
@@ -197,8 +199,8 @@ async def test_t53_a_day_with_a_changed_clock_has_one_run(
 
 @guarded(
     "a changed schedule runs at once", "planning/planner.py",
-    "wanted[key] = (schedule, micros(schedule.due_after(now, stream)))",
-    "wanted[key] = (schedule, micros(now))",
+    "wanted[key] = (wanted[key][0], due_at)",
+    "wanted[key] = (wanted[key][0], micros(now))",
 )  # fmt: skip
 async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_path: Path) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))
@@ -215,6 +217,85 @@ async def test_t54_a_changed_schedule_takes_effect_from_now(world: World, tmp_pa
     assert await world.work(timedelta(minutes=5)) == []
     reports = await world.work(timedelta(minutes=55))
     assert [r.dataset for r in reports] == ["transactions"]
+
+
+UNTIL_FINAL = """
+calendars:
+  us: {mic: XNYS}
+schedules:
+  holdings: {job: sync_holdings, every: 7d}
+  prices: {job: sync_prices, calendar: us, at: close, offset: +30m, until: final, retry: 20m, deadline: "18:00"}
+"""
+
+
+async def priced(market: BrokerWorld, until: str, *, each: Callable[[], None] = lambda: None) -> list[str]:
+    """When prices are asked for, by workers that start and stop every ten minutes."""
+    asked = []
+    while f"{market.clock():%m-%d %H:%M}" < until:
+        each()
+        ran = [report.dataset for report in await market.work(timedelta(minutes=10))]
+        asked += [f"{market.clock():%m-%d %H:%M}"] * ran.count("prices")
+    return asked
+
+
+async def before_thanksgiving(market: BrokerWorld) -> None:
+    """It is a quarter past four in New York, the day before, and all older bars are final."""
+    market.schedule(UNTIL_FINAL)
+    market.has_bars("AAPL")
+    await market.link("AAPL")
+    await market.work_after("2026-11-24")
+    await market.work(timedelta(minutes=20))
+    assert {report.dataset for report in await market.work(timedelta(hours=2))} <= {"accounts", "holdings"}
+    market.clock.set(datetime(2026, 11, 25, 21, 15, tzinfo=UTC))
+    await market.work()
+    assert set(market.states().values()) == {"final"}
+
+
+@guarded(
+    "final data is asked for again", "planning/planner.py",
+    "return [d for d in due if d not in done and d not in late]", "return [d for d in due if d not in late]",
+)  # fmt: skip
+@guarded("until: final is forgotten", "planning/planner.py", "if look < next_at:", "if False:")
+async def test_t35_a_session_is_asked_for_again_until_its_bars_are_final(market: BrokerWorld) -> None:
+    await before_thanksgiving(market)
+    assert await priced(market, "11-26 06:00") == ["11-25 21:35", "11-25 21:55"]
+    assert market.states()["2026-11-25"] == "final"
+    assert market.stream("prices")["next_reason"] is None
+    assert await priced(market, "11-27 19:30") == ["11-27 18:35", "11-27 18:55"], "the early close, and its own look"
+
+
+@guarded("a deadline is none", "planning/planner.py", "and d.deadline <= now}", "and False}")
+async def test_t35_at_its_deadline_a_session_that_is_not_final_is_left_and_said_so(
+    market: BrokerWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    await before_thanksgiving(market)
+    cents = iter(range(1_000))
+
+    def correct() -> None:
+        market.bar("AAPL", "2026-11-25", f"20.{next(cents):03}")
+
+    asked = await priced(market, "11-26 03:00", each=correct)
+    assert asked == ["11-25 21:35", "11-25 21:55", "11-25 22:15", "11-25 22:35", "11-25 22:55"]
+    told = "session 2026-11-25 was not final at 18:00 America/New_York, it is asked again at 2026-11-27T18:30Z"
+    assert market.stream("prices")["next_reason"] == told
+    assert caplog.text.count(told) == 1
+    assert await priced(market, "11-27 19:30") == ["11-27 18:35", "11-27 18:55"]
+    assert market.stream("prices")["next_reason"] is None
+    assert set(market.states().values()) == {"final"}
+
+
+@guarded(
+    "a relinked stream only looks whether it is final", "planning/planner.py",
+    "from_micros(deadline) if look == row.due_at else None", "from_micros(deadline)",
+)  # fmt: skip
+async def test_t15_a_relink_while_final_data_waits_for_its_next_session_runs_at_once(market: BrokerWorld) -> None:
+    await before_thanksgiving(market)
+    await priced(market, "11-25 21:45")
+    await market.sync(after=timedelta(minutes=15))  # by hand: final before the look
+    async with market.runtime() as runtime:
+        [connection] = runtime.connections.all()
+        runtime.connections.relink(connection.connection_id, {"key_id": "PK1", "secret_key": "secret of PK1"})
+    assert "prices" in {report.dataset for report in await market.work()}
 
 
 @guarded("a stream may have two jobs", "planning/planner.py", '"unique_key": d.unique_key', '"unique_key": None')

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
+from fin_infra.calendars import Calendar
+from fin_infra.calendars.snapshot import entry_of, expanded
 from fin_infra.connections import Connection, Connections, Vault
 from fin_infra.errors import StoreError
 from fin_infra.planning import Due, Planner
@@ -22,6 +25,7 @@ from fin_infra.store import Store, open_store
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.tables import CONNECTIONS, DUE
 from fin_infra.testing import VirtualClock
+from tests.guards import guarded
 from tests.unit.helpers import START
 
 
@@ -465,6 +469,90 @@ def test_a_newer_release_that_knows_of_a_holiday_moves_what_has_not_come(
     clock.advance(at("2026-11-26T12:00Z") - START)
     assert Planner(store, queue, [eod()], now=clock).tick() == []
     assert sessions(store) == [(at("2026-11-27T18:30Z"), "2026-11-27")]
+
+
+def release_without(day: str) -> Callable[[str], Calendar]:
+    """The calendars of an older release, which does not know yet what is unusual about a day."""
+    entry = dict(entry_of("XNYS"))
+    year, _, rest = day.partition("-")
+    closed = " ".join(other for other in entry["closed"].get(year, "").split() if other != rest)
+    entry["closed"] = {**entry["closed"], year: closed}
+    entry["hours_on"] = {other: hours for other, hours in entry["hours_on"].items() if other != day}
+    calendar = expanded("XNYS", entry)
+    return lambda mic: calendar
+
+
+def planned_by(schedule: Schedule, calendars: Callable[[str], Calendar]) -> Schedule:
+    return replace(schedule, calendars=calendars)
+
+
+@guarded("a moved session is not told", "planning/planner.py", "said[told] = said.get(told, 0) + 1", "pass")
+@pytest.mark.parametrize(
+    ("unknown", "words", "before", "after", "told"),
+    [
+        ("2026-11-26", {}, ("2026-11-26T21:30Z", "2026-11-26"), ("2026-11-27T18:30Z", "2026-11-27"),
+         "schedule eod: session 2026-11-26 of XNYS is no longer planned; next is 2026-11-27T18:30Z (2 streams)"),
+        ("2026-11-27", {}, ("2026-11-27T21:30Z", "2026-11-27"), ("2026-11-27T18:30Z", "2026-11-27"),
+         "schedule eod: session 2026-11-27 of XNYS is planned at 2026-11-27T18:30Z, no longer at 2026-11-27T21:30Z "
+         "(2 streams)"),
+        ("2026-11-26", {"at": "09:00", "offset": "+0s"}, ("2026-11-26T14:00Z", "2026-11-25"),
+         ("2026-11-27T14:00Z", "2026-11-25"),
+         "schedule eod: session 2026-11-26 of XNYS is no longer planned; next is 2026-11-27T14:00Z (2 streams)"),
+    ],
+)  # fmt: skip
+def test_an_override_that_moves_or_closes_a_planned_session_moves_its_row_and_is_told_once(
+    store: Store, queue: SqlJobQueue, connections: Connections, clock: VirtualClock, caplog: pytest.LogCaptureFixture,
+    unknown: str, words: dict[str, Any], before: tuple[str, str], after: tuple[str, str], told: str,
+) -> None:  # fmt: skip
+    for tenant in ("ada", "grace"):
+        link(connections, tenant)
+    clock.advance(at("2026-11-26T12:00Z") - START)
+    old = planned_by(eod(**words), release_without(unknown))
+    Planner(store, queue, [old], now=clock).tick()
+    work(queue)
+    assert sessions(store) == [(at(before[0]), before[1])] * 2
+    assert caplog.text == ""
+    new = Planner(store, queue, [eod(**words)], now=clock)
+    assert new.tick() == []
+    assert sessions(store) == [(at(after[0]), after[1])] * 2
+    assert [record.message for record in caplog.records] == [told]
+    Planner(store, queue, [eod(**words)], now=clock).tick()
+    assert len(caplog.records) == 1, "it is told once"
+
+
+def test_an_early_close_that_was_not_known_ends_what_runs_while_open(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    rule = Rule.model_validate({"job": "sync_accounts", "calendar": "us", "every": "2h", "while": "open"})
+    schedule = Schedule("open", rule, "accounts", "f.yaml", 1, "XNYS")
+    clock.advance(at("2026-11-27T16:45Z") - START)
+    Planner(store, queue, [planned_by(schedule, release_without("2026-11-27"))], now=clock).tick()
+    work(queue)
+    assert [when for when, _ in sessions(store)] == [at("2026-11-27T18:30Z")]
+    Planner(store, queue, [schedule], now=clock).tick()
+    assert [when for when, _ in sessions(store)] == [at("2026-11-30T14:30Z")]
+
+
+@guarded(
+    "a start plans a queued stream's next but one",
+    "planning/planner.py",
+    "for key in anew], now)",
+    "for key in anew], now, queued=True)",
+)
+def test_a_restart_skips_no_slot_of_an_open_market(
+    store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
+) -> None:
+    rule = Rule.model_validate({"job": "sync_accounts", "calendar": "us", "every": "15m", "while": "open"})
+    schedule = Schedule("open", rule, "accounts", "f.yaml", 1, "XNYS")
+    clock.advance(at("2026-11-25T14:00Z") - START)
+    Planner(store, queue, [schedule], now=clock).tick()
+    work(queue)
+    found = []
+    while clock() < at("2026-11-25T21:30Z"):
+        clock.advance(timedelta(minutes=5))
+        found += [due.due_at for due in Planner(store, queue, [schedule], now=clock).tick()]  # one a process
+        work(queue)
+    assert found == [at("2026-11-25T14:30Z") + n * timedelta(minutes=15) for n in range(26)]
 
 
 def test_what_is_overdue_at_a_start_stays_overdue(

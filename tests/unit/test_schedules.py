@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from fin_infra.calendars import Session, get_calendar
 from fin_infra.errors import UsageError
-from fin_infra.planning.schedules import EPOCH, LANES, Rule, Schedule, duration, load_schedules, signed_duration
+from fin_infra.planning import load_schedules
+from fin_infra.planning.schedules import EPOCH, LANES, Rule, Schedule, due_after_many, duration, signed_duration
 from fin_infra.project import find_project
 from fin_infra.settings import Settings
+from tests.guards import guarded
 from tests.unit.helpers import START, one_sentence
 
 JOBS = {"sync_accounts": "accounts", "sync_transactions": "transactions"}
@@ -107,7 +110,7 @@ EVENING = 'calendar: us, at: "18:15"'
         ("schedules: {}\n---\nschedules: {}\n", ["file0.yaml:2:", "not readable as YAML"]),
         (two(CLOSE + ", every: 6h"), ["file0.yaml:4:", "eod.at", "every or at, not both"]),
         (two("calendar: us"), ["file0.yaml:4:", "eod.every: field required", "at: close"]),
-        (two("every: 6h, calendar: us"), ["file0.yaml:4:", "eod.calendar", "takes no calendar yet"]),
+        (two("every: 6h, calendar: us"), ["file0.yaml:4:", "eod.calendar", "market hours or not; add while: open"]),
         (two("every: 6h, offset: +5m"), ["file0.yaml:4:", "eod.offset", "belongs to at"]),
         (two("every: 6h, tz: UTC"), ["file0.yaml:4:", "eod.tz", "belongs to at"]),
         (two("every: 6h, on_closed: run"), ["file0.yaml:4:", "eod.on_closed", "belongs to at"]),
@@ -133,11 +136,44 @@ EVENING = 'calendar: us, at: "18:15"'
         (two("calendar: uss, at: close"), ["file0.yaml:4:", "unknown 'uss'", "did you mean 'us'", "allowed: us"]),
         (one("job: sync_accounts, calendar: us, at: close"), [
             "file0.yaml:3:", "unknown 'us'", "no section calendars"]),
-        (two(CLOSE, "{mic: XNYE}"), ["file0.yaml:2:", "us.mic", "'XNYE'", "did you mean 'XNYS'", "XNAS, XNYS, 24/7"]),
+        (two(CLOSE, "{mic: XNYE}"), ["file0.yaml:2:", "us.mic", "'XNYE'", "'XNYS'", "fin-infra calendar ls"]),
         (two(CLOSE, "{mci: XNYS}"), ["file0.yaml:2:", "unknown field 'mci'", "did you mean 'mic'"]),
         (two(CLOSE, "{}"), ["file0.yaml:2:", "us.mic: field required", "XNYS"]),
         (two(CLOSE, "{mic: }"), ["file0.yaml:2:", "us.mic", "unknown None"]),
         (two(CLOSE, "XNYS"), ["file0.yaml:2:", "expected a mapping"]),
+        (two("every: 15m, while: open"), ["file0.yaml:4:", "eod.while", "open needs a calendar"]),
+        (two("every: 15m, while: closed, calendar: us"), ["file0.yaml:4:", "eod.while 'closed'", "allowed: open"]),
+        (two("every: 15m, while: opne, calendar: us"), ["eod.while 'opne'", "did you mean 'open'"]),
+        (two("every: 1d, while: open, calendar: us"), ["eod.every", "shorter than a day with while: open"]),
+        (two("every: 15m, while: open, calendar: us, on: month_first"), ["eod.on", "belongs to at"]),
+        (two(CLOSE + ", while: open"), ["eod.while", "belongs to every"]),
+        (two(CLOSE + ", on: month_frist"), ["eod.on 'month_frist'", "did you mean 'month_first'", "mon, tue"]),
+        (two(CLOSE + ", on: fri"), ["eod.on 'fri'", "did you mean [fri]", "each_session"]),
+        (two(CLOSE + ", on: [fri, satt]"), ["eod.on", "unknown weekday 'satt'", "did you mean 'sat'"]),
+        (two(CLOSE + ", on: [fri, fri]"), ["eod.on", "stands twice"]),
+        (two(CLOSE + ", on: []"), ["eod.on", "month_first, month_last, or a list of mon"]),
+        (two(CLOSE + ", on: "), ["eod.on", "has no value"]),
+        (two(CLOSE + ", on: [sat, sun]"), ["file0.yaml:4:", "eod.on", "XNYS has no session on sat, sun"]),
+        (two(CLOSE + ", on_closed: next"), ["eod.on_closed", "a time of day or to weekdays"]),
+        (two(EVENING + ", on: month_last, on_closed: next"), ["eod.on_closed", "never a closed day"]),
+        (two('at: "18:15", tz: UTC, on: each_session'), ["eod.on", "needs a calendar"]),
+        (one("job: sync_accounts, cron: 30 6 * *, tz: UTC"), ["file0.yaml:3:", "banks.cron", "five fields"]),
+        (one("job: sync_accounts, cron: '30 25 * * *', tz: UTC"), ["banks.cron", "bad hour", "30 6 * * mon-fri"]),
+        (one("job: sync_accounts, cron: '0 0 30 2 *', tz: UTC"), ["banks.cron", "bad day-of-month"]),
+        (one("job: sync_accounts, cron: '0 30 6 * * *', tz: UTC"), ["banks.cron", "five fields"]),
+        (one("job: sync_accounts, cron: '@daily', tz: UTC"), ["banks.cron", "five fields"]),
+        (one("job: sync_accounts, cron: 30 6 * * *"), ["banks.tz", "cron needs a zone"]),
+        (one("job: sync_accounts, cron: 30 6 * * *, tz: UTC, every: 6h"), ["banks.cron", "every or cron, not both"]),
+        (one("job: sync_accounts, cron: 30 6 * * *, tz: UTC, offset: +5m"), ["banks.offset", "says the minute itself"]),
+        (one("job: sync_accounts, cron: 30 6 * * *, tz: UTC, on: [mon]"), ["banks.on", "a field for the day"]),
+        (two(CLOSE + ", until: final"), ["eod.retry: field required", "eod.deadline: field required"]),
+        (two(CLOSE + ", until: finale, retry: 20m, deadline: 23:00"), ["eod.until 'finale'", "did you mean 'final'"]),
+        (two(CLOSE + ", until: final, retry: 20m, deadline: 25:00"), ["eod.deadline '25:00'", "time of day"]),
+        (two(CLOSE + ", until: final, retry: 5s, deadline: 23:00"), ["eod.retry", "between a minute and a day"]),
+        (two(CLOSE + ", retry: 20m"), ["eod.retry", "belongs to until"]),
+        (two(CLOSE + ", deadline: 23:00"), ["eod.deadline", "belongs to until"]),
+        (two('at: "18:15", tz: UTC, until: final, retry: 20m, deadline: 23:00'), ["eod.until", "needs a calendar"]),
+        (two("every: 6h, until: final, retry: 20m, deadline: 23:00"), ["eod.until", "belongs to at"]),
         ("calendars: [us]\n", ["file0.yaml:1:", "expected a mapping of calendars"]),
         ("calendar:\n  us: {mic: XNYS}\n", ["file0.yaml:1:", "did you mean 'calendars'", "schedules, calendars"]),
     ],
@@ -419,6 +455,221 @@ of_clocks = st.builds(
 years = st.dates(date(2024, 1, 1), date(2027, 12, 10))
 
 
+def rule(mic: str | None = "XNYS", **words: Any) -> Schedule:
+    calendar = {"calendar": "us"} if mic else {}
+    return Schedule("x", Rule.model_validate({"job": "sync_accounts", **calendar, **words}), "accounts", "f", 1, mic)
+
+
+def intraday(every: str = "15m", mic: str = "XNYS", **words: Any) -> Schedule:
+    return rule(mic, every=every, **{"while": "open"}, **words)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "expected"),
+    [
+        # an early close stops it; nothing on the holiday; the slot at the close is none
+        (intraday("2h"), "2026-11-25", ["2026-11-25 14:30", "2026-11-25 16:30", "2026-11-25 18:30", "2026-11-25 20:30",
+                                        "2026-11-27 14:30", "2026-11-27 16:30", "2026-11-30 14:30"]),
+        (intraday("210m"), "2026-11-27", ["2026-11-27 14:30", "2026-11-30 14:30", "2026-11-30 18:00"]),
+        (intraday("10h", "24/7"), "2026-11-26", ["2026-11-26 10:00", "2026-11-26 20:00", "2026-11-27 00:00"]),
+        # over the weekend, and where a session opens the evening before
+        (rule("FX", at="close", offset="+5m"), "2026-11-26", ["2026-11-26 22:05", "2026-11-27 22:05", "2026-11-30 22:05"]),
+        # Hong Kong stops for lunch from 12:00 to 13:00, and on Christmas Eve for the day
+        (intraday("50m", "XHKG"), "2026-12-24", ["2026-12-24 01:30", "2026-12-24 02:20", "2026-12-24 03:10",
+                                                 "2026-12-28 01:30", "2026-12-28 02:20", "2026-12-28 03:10",
+                                                 "2026-12-28 05:40", "2026-12-28 06:30", "2026-12-28 07:20"]),
+        # of each month
+        (rule(at="07:00", on="month_first", tz="America/New_York"), "2026-10-15",
+         ["2026-11-02 12:00", "2026-12-01 12:00", "2027-01-04 12:00"]),
+        (rule(at="close", on="month_last", offset="+30m"), "2026-10-15",
+         ["2026-10-30 20:30", "2026-11-30 21:30", "2026-12-31 21:30"]),
+        (rule(None, at="07:00", on="month_last", tz="UTC"), "2027-01-15", ["2027-01-31 07:00", "2027-02-28 07:00"]),
+        (rule(None, at="07:00", on="month_first", tz="UTC"), "2027-01-15", ["2027-02-01 07:00", "2027-03-01 07:00"]),
+        # weekdays: Thanksgiving is a Thursday
+        (rule(at="close", on=["mon", "thu"]), "2026-11-23",
+         ["2026-11-23 21:00", "2026-11-30 21:00", "2026-12-03 21:00"]),
+        (rule(at="close", on=["thu"], on_closed="next"), "2026-11-23", ["2026-11-27 18:00", "2026-12-03 21:00"]),
+        (rule(at="09:00", on=["thu"], on_closed="next"), "2026-11-23", ["2026-11-27 14:00", "2026-12-03 14:00"]),
+        (rule(at="09:00", on=["thu", "fri"], on_closed="next"), "2026-11-23", ["2026-11-27 14:00", "2026-12-03 14:00"]),
+        (rule(at="09:00", on=["thu"], on_closed="run"), "2026-11-23", ["2026-11-26 14:00", "2026-12-03 14:00"]),
+        (rule(at="09:00", on=["sat"], on_closed="next"), "2026-11-24", ["2026-11-30 14:00", "2026-12-07 14:00"]),
+        (rule(None, at="09:00", on=["thu"], tz="UTC"), "2026-11-23", ["2026-11-26 09:00", "2026-12-03 09:00"]),
+        # cron
+        (rule(None, cron="30 6 * * mon-fri", tz="America/New_York"), "2026-11-26",
+         ["2026-11-26 11:30", "2026-11-27 11:30", "2026-11-30 11:30"]),
+        (rule(cron="30 6 * * *"), "2026-11-26", ["2026-11-27 11:30", "2026-11-30 11:30"]),
+        (rule(cron="30 6 * * thu", on_closed="next"), "2026-11-26", ["2026-11-27 11:30", "2026-12-03 11:30"]),
+        (rule(cron="30 6 * * thu", on_closed="run"), "2026-11-26", ["2026-11-26 11:30", "2026-12-03 11:30"]),
+        (rule(None, cron="0 0 29 2 *", tz="UTC"), "2026-11-26", ["2028-02-29 00:00", "2032-02-29 00:00"]),
+        (rule(None, cron="0 9,17 L * *", tz="UTC"), "2027-02-01",
+         ["2027-02-28 09:00", "2027-02-28 17:00", "2027-03-31 09:00"]),
+        (rule(None, cron="*/20 * * * *", tz="UTC"), "2026-11-26", ["2026-11-26 00:20", "2026-11-26 00:40"]),
+    ],
+)  # fmt: skip
+@guarded(
+    "a closed weekday does not move", "planning/due.py",
+    "any(counts(day) for day in _days(waits, session.date))", "counts(session.date)",
+)  # fmt: skip
+@guarded("a slot at the close", "planning/due.py", "if slot < closes:", "if slot <= closes:")
+def test_due_times_of_every_word(schedule: Schedule, first: str, expected: list[str]) -> None:
+    assert dues(schedule, first, len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "line", "first", "expected"),
+    [
+        # an hour that is named: left out, it comes as much later as the clock jumps; twice, it counts once
+        ("America/New_York", "30 2 * * *", "2026-03-08", ["03-08 07:30", "03-09 06:30"]),
+        ("America/New_York", "0,30 2,3 * * *", "2026-03-08", ["03-08 07:00", "03-08 07:30", "03-09 06:00"]),
+        ("America/New_York", "*/30 2 * * *", "2026-03-08", ["03-08 07:00", "03-08 07:30", "03-09 06:00"]),
+        ("America/New_York", "30 1 * * *", "2026-11-01", ["11-01 05:30", "11-02 06:30"]),
+        ("Australia/Lord_Howe", "15 2 * * *", "2026-10-03", ["10-03 15:45", "10-04 15:15"]),
+        # all hours: each that passes has its own, also the second of the same name
+        ("America/New_York", "30 * * * *", "2026-03-08", [f"03-08 {n:02}:30" for n in range(24)]),
+        ("America/New_York", "30 * * * *", "2026-11-01", [f"11-01 {n:02}:30" for n in range(24)]),
+        ("America/New_York", "0 */2 * * *", "2026-03-08", ["03-08 01:00", "03-08 03:00", "03-08 05:00", "03-08 07:00",
+                                                           "03-08 08:00"]),
+        ("Australia/Lord_Howe", "0,30 * * * *", "2026-04-04", [f"04-04 {n // 2:02}:{n % 2 * 30:02}" for n in
+                                                              range(1, 48)]),
+    ],
+)  # fmt: skip
+def test_t53_cron_when_the_clock_changes(zone: str, line: str, first: str, expected: list[str]) -> None:
+    schedule = rule(None, cron=line, tz=zone)
+    assert [due[5:] for due in dues(schedule, first, len(expected))] == expected
+
+
+SIX_ZONES = {
+    "America/New_York": 2026, "Australia/Lord_Howe": 2026, "America/Santiago": 2026, "Europe/Dublin": 2026,
+    "Africa/Casablanca": 2026, "Asia/Beirut": 2026,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("zone", "year"), SIX_ZONES.items())
+def test_t53_over_a_year_of_minutes_each_local_time_is_due_once_a_day(zone: str, year: int) -> None:
+    """Told by a clock that is looked at every minute of the year, which knows nothing of zoneinfo's folds."""
+    there, minute = ZoneInfo(zone), timedelta(minutes=1)
+    begin = datetime(year, 1, 1, tzinfo=there).astimezone(UTC)
+    end = datetime(year + 1, 1, 1, tzinfo=there).astimezone(UTC)
+    seen: dict[str, datetime] = {}  # each minute of the year, as the clock shows it, when it first does
+    changes, moment, before = [], begin, begin.astimezone(there).utcoffset()
+    while moment < end:
+        local = moment.astimezone(there)
+        seen.setdefault(f"{local:%m-%d %H:%M}", moment)
+        if (offset := local.utcoffset()) != before:
+            assert offset is not None
+            assert before is not None
+            changes.append((moment, offset - before))
+            before = offset
+        moment += minute
+    assert len(changes) >= 2
+    near_changes = {
+        f"{(change.astimezone(there) + k * 30 * minute):%H:%M}" for change, _ in changes for k in range(-3, 4)
+    }
+    for clock in sorted({*near_changes, "00:00", "00:30", "12:00", "23:59"}):
+        schedule = local_time(clock, zone)
+        found = [due.due_at for due in schedule.occurrences(begin, end)]
+        expected = []
+        for n in range((date(year + 1, 1, 1) - date(year, 1, 1)).days):
+            day = date(year, 1, 1) + timedelta(days=n)
+            at = seen.get(f"{day:%m-%d} {clock}")
+            if at is None:  # in a gap: as much later as the clock jumps
+                [(change, jump)] = [c for c in changes if abs((c[0].astimezone(there).date() - day).days) <= 1]
+                at = seen[f"{datetime.combine(day, datetime.min.time()) + _of(clock) + jump:%m-%d %H:%M}"]
+                assert change <= at < change + jump
+            expected.append(at)
+        assert found == expected, clock
+
+
+def local_time(clock: str, zone: str) -> Schedule:
+    return rule(None, at=clock, tz=zone)
+
+
+def _of(clock: str) -> timedelta:
+    hour, minute = clock.split(":")
+    return timedelta(hours=int(hour), minutes=int(minute))
+
+
+@guarded("a repeated hour of cron runs once", "planning/due.py", "if twice and _comes_twice(at):", "if False:")
+@pytest.mark.parametrize(("zone", "year"), SIX_ZONES.items())
+def test_t53_a_cron_of_all_hours_loses_no_minute_of_a_year(zone: str, year: int) -> None:
+    """Every quarter of an hour, in zones that jump by whole quarters: as if no clock had ever changed."""
+    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    found = [due.due_at for due in rule(None, cron="*/15 * * * *", tz=zone).occurrences(begin, end)]
+    assert found == [begin + n * timedelta(minutes=15) for n in range(len(found))]
+    assert len(found) == 365 * 96
+
+
+MICS = ("XNYS", "XLON", "XHKG", "XTKS", "XPAR", "XETR", "XASX", "XTSE", "XNSE", "XKRX")
+SINCE, UNTIL = datetime(1999, 1, 4, tzinfo=UTC), datetime(2026, 12, 30, tzinfo=UTC)  # all of them are known so long
+of_slots = st.builds(
+    lambda every, jitter: intraday(every, jitter=jitter), st.sampled_from(["50m", "7h", "1h"]),
+    st.sampled_from(["0s", "50m", "1s"]),
+)  # fmt: skip
+of_cron = st.builds(
+    lambda line, tz: rule(None, cron=line, tz=tz),
+    st.sampled_from(["*/7 * * * *", "30 1,2 * * *", "0 */2 * * mon", "0 0 1 * *"]), zones,
+)  # fmt: skip
+of_days = st.builds(
+    lambda at, on, jitter: local(at, on=on, jitter=jitter),
+    st.sampled_from(["close", "open", "18:15"]), st.sampled_from(["month_first", "month_last", ["mon", "fri"]]), jitters,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mic", MICS)
+def test_over_28_years_each_session_has_exactly_one_run_at_its_close(mic: str) -> None:
+    calendar = get_calendar(mic)
+    begin, end = SINCE, UNTIL
+    found = list(rule(mic, at="close", offset="+30m", jitter="10m").occurrences(begin, end, "con_1/prices"))
+    sessions = [
+        session for session in calendar.sessions(SINCE.date(), UNTIL.date())
+        if begin <= session.close_at + timedelta(minutes=35) < end
+    ]  # fmt: skip
+    assert [due.session for due in found][5:-5] == sessions[5:-5]
+    assert abs(len(found) - len(sessions)) <= 1
+    late = {due.due_at - due.session.close_at for due in found if due.session}
+    assert len(late) == 1, "a stream's share of the jitter never changes"
+    assert timedelta(minutes=30) <= late.pop() < timedelta(minutes=40)
+
+
+@guarded("a lunch break is open", "planning/due.py", "for begin, end in session.breaks:", "for begin, end in ():")
+@guarded(
+    "jitter pushes a run over the close", "planning/schedules.py",
+    "min(jitter, room // SECOND)", "jitter",
+)  # fmt: skip
+@pytest.mark.parametrize("mic", MICS)
+def test_over_28_years_nothing_runs_while_closed_nor_in_a_break(mic: str) -> None:
+    calendar = get_calendar(mic)
+    begin, end = SINCE, UNTIL
+    runs = []
+    for jitter in ("0s", "50m"):
+        count: Counter[date] = Counter()
+        for due, session in intraday("50m", mic, jitter=jitter).occurrences(begin, end, "con_1/prices"):
+            assert session is not None
+            assert calendar.is_open(due)
+            assert session.open_at <= due < session.close_at
+            count[session.date] += 1
+        runs.append(count)
+    plain, spread = runs
+    for day in (min(plain), max(plain)):  # cut off in the middle of their session
+        del plain[day], spread[day]
+    assert plain == spread, "no run is lost by its jitter"
+    assert sorted(plain) == calendar.dates(min(plain), max(plain))
+
+
+@settings(deadline=None, max_examples=300)
+@given(stream=streams, first=st.dates(date(2020, 1, 1), date(2027, 1, 1)), every=st.integers(1, 400))
+def test_of_an_open_market_every_slot_has_one_run_however_long_the_jitter(stream: str, first: date, every: int) -> None:
+    schedule, plain = intraday(f"{every}m", jitter=f"{every}m"), intraday(f"{every}m")
+    begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    end = begin + timedelta(days=7)
+    found, slots = [list(of.occurrences(begin, end, stream)) for of in (schedule, plain)]
+    assert len(found) == len(slots)
+    for run, slot in zip(found, slots, strict=True):
+        assert run.session == slot.session
+        assert slot.session is not None
+        assert slot.due_at <= run.due_at < min(slot.session.close_at, slot.due_at + timedelta(minutes=every))
+
+
 @settings(deadline=None)
 @given(schedule=of_sessions | of_clocks, first=years, stream=streams)
 def test_t53_each_session_is_due_exactly_once_and_closed_days_never(
@@ -449,7 +700,7 @@ def test_t53_a_local_time_without_a_calendar_is_due_once_a_day(clock: str, zone:
 
 
 @settings(deadline=None)
-@given(schedule=of_sessions | of_clocks, moment=st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 1), timezones=st.just(UTC)),
+@given(schedule=of_sessions | of_clocks | of_slots | of_cron | of_days, moment=st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 1), timezones=st.just(UTC)),
        part=st.floats(0, 1, exclude_max=True), stream=streams)  # fmt: skip
 def test_a_restart_between_two_sessions_moves_nothing(
     schedule: Schedule, moment: datetime, part: float, stream: str
@@ -458,7 +709,32 @@ def test_a_restart_between_two_sessions_moves_nothing(
     between = moment + (due - moment) * part
     if between < due:
         assert schedule.due_after(between, stream) == due
-        assert schedule.due_after_run(between, stream) == due
+        assert schedule.rule.every is not None or schedule.due_after_run(between, stream) == due
+
+
+@settings(deadline=None)
+@given(asked=st.lists(of_sessions | of_clocks | of_slots | of_cron | of_days | schedules(), max_size=8),
+       moment=st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 1), timezones=st.just(UTC)), stream=streams,
+       queued=st.booleans())  # fmt: skip
+def test_many_at_once_are_due_when_each_alone_is(
+    asked: list[Schedule], moment: datetime, stream: str, queued: bool
+) -> None:
+    alone = [s.due_after_run(moment, stream) if queued else s.due_after(moment, stream) for s in asked]
+    many = due_after_many([(schedule, stream) for schedule in asked], moment, queued=queued)
+    assert [EPOCH + timedelta(microseconds=due) for due in many] == alone
+
+
+def test_many_of_a_calendar_that_ends_are_daily(caplog: pytest.LogCaptureFixture) -> None:
+    late = at("2035-12-31T22:00Z")
+    [due] = due_after_many([(local("close"), "s")], late)
+    assert EPOCH + timedelta(microseconds=due) == late + timedelta(days=1)
+
+
+def test_days_before_a_calendar_begins_are_refused_and_those_after_it_have_none() -> None:
+    with pytest.raises(UsageError, match="knows the days 1990-01-01"):
+        list(local("close").occurrences(at("1989-12-01T00:00Z"), at("1990-02-01T00:00Z")))
+    last = list(local("close").occurrences(at("2035-12-30T00:00Z"), at("2036-02-01T00:00Z")))
+    assert [session.date for _, session in last if session] == [date(2035, 12, 31)]
 
 
 def test_jitter_is_a_streams_own_share() -> None:
@@ -502,7 +778,12 @@ def test_t54_all_that_moves_due_times_is_in_the_fingerprint() -> None:
         local("close"), local("open"), local("close", offset="+30m"), local("close", offset="-30m"),
         local("close", "24/7"), local("close", jitter="5m"), local("close", lane="backfill"), local("18:15"),
         local("18:15", tz="UTC"), local("18:15", on_closed="run"), local("18:15", None, tz="UTC"),
-        every(timedelta(hours=6)),
+        every(timedelta(hours=6)), intraday("6h"), intraday("6h", "24/7"), rule(cron="15 18 * * *"),
+        rule(cron="15 18 * * *", tz="UTC"), local("18:15", on="month_first"), local("18:15", on=["mon"]),
+        local("close", on=["mon"]), local("close", until="final", retry="20m", deadline="23:00"),
+        local("close", until="final", retry="30m", deadline="23:00"),
+        local("close", until="final", retry="20m", deadline="23:30"),
+        local("close", until="final", retry="20m", deadline="23:00", tz="UTC"),
     ]  # fmt: skip
     assert len({schedule.fingerprint for schedule in kinds}) == len(kinds)
     assert local("18:15").fingerprint == local("18:15", tz="America/New_York").fingerprint

@@ -9,14 +9,18 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fin_infra.calendars import get_calendar
 from fin_infra.datasets.base import Built
+from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.prices import Prices
-from fin_infra.engine.series import judge, wants_of
+from fin_infra.engine.quarantine import subject_of
+from fin_infra.engine.series import PRICES, RATES, Shape, judge, wants_of
 from fin_infra.providers.base import Series, Want
+from tests.guards import guarded
 
 AAPL = "us:AAPL"
 XNYS = get_calendar("XNYS")
@@ -172,3 +176,121 @@ def test_whatever_a_vendor_does_the_series_ends_whole_exact_and_quiet(
     assert {day: held.get(day) for day in expected} == expected
     assert {day: close for day, close in held.items() if day >= FRIDAY - SERIES.history} == expected
     assert follower.held("final") == held
+
+
+# -- rates are a series too --------------------------------------------------------------------------------------------
+
+
+EURUSD = "fx:EURUSD"
+RATED = Series(lambda key: key.removeprefix("fx:"), history=timedelta(days=25), calendar=lambda key: "XNYS")
+
+
+def rates(days: Sequence[date], at: datetime, rate: str = "1.08") -> Built:
+    columns = {"rate_on": [str(day) for day in days], "rate": [rate for _ in days]}
+    constants = {"base": "EUR", "quote": "USD", "provider": "ecb", "state": "provisional", "fetched_at": at,
+                 "run_id": "r"}  # fmt: skip
+    return FxRates.build(columns, constants)
+
+
+@guarded("rates have no calendar of their own", "engine/series.py", "name = series.calendar(instrument)",
+         "from fin_infra.instruments import calendar_of; name = calendar_of(instrument)")  # fmt: skip
+def test_rates_of_a_pair_are_asked_for_judged_and_kept_like_bars() -> None:
+    at = datetime(2026, 12, 4, 22, tzinfo=UTC)
+    spots: dict[str, Any] = {}
+    wants = wants_of(RATED, [EURUSD], RATES.keyed(FxRates.empty()), spots, at)
+    assert wants == [Want(EURUSD, "EURUSD", date(2026, 11, 9), FRIDAY)]
+    thanksgiving = date(2026, 11, 26)
+    served = [*XNYS.dates(date(2026, 11, 9), FRIDAY), thanksgiving]
+    judged = judge(rates(served, at), wants, FxRates.empty(), spots, RATED, at, RATES)
+    assert judged.rows.columns == list(FxRates.dtypes())
+    assert judged.rows["rate_on"].to_list() == served[:-1]
+    assert [stray.reason for stray in judged.strays] == ["2026-11-26 is no session of XNYS"]
+    assert judged.strays[0].row == {"base": "EUR", "quote": "USD", "rate_on": "2026-11-26",
+                                    "rate": "1.080000000000000000"}  # fmt: skip
+    later = at + timedelta(hours=1)
+    [want] = wants_of(RATED, [EURUSD], RATES.keyed(judged.rows), spots, later)
+    assert (want.first, want.last) == (date(2026, 11, 24), FRIDAY), "its newest are provisional, the overlap before"
+    again = judge(rates(XNYS.dates(*want[2:]), later, "1.09"), [want], judged.rows, spots, RATED, later, RATES)
+    assert again.redo == frozenset(), "a rate has no basis"
+    assert [doubt.kind for doubt in again.doubts] == ["restated"]
+
+
+@pytest.mark.parametrize(("shape", "subject", "named"), [(PRICES, AAPL, AAPL), (RATES, EURUSD, "EUR USD")])
+def test_a_finding_about_a_row_leads_back_to_its_subject(shape: Shape, subject: str, named: str) -> None:
+    row = {**shape.where(subject), shape.day: "2026-11-24", "provider": "v", "basis": "raw"}
+    assert subject_of(shape.schema, row) == f"{named} 2026-11-24"
+    assert shape.told(f"{named} 2026-11-24") == (subject, "2026-11-24")
+
+
+# -- other venues than New York ----------------------------------------------------------------------------------------
+
+
+ELSEWHERE = Series(lambda key: key, lags=dict.fromkeys(["XLON", "XHKG", "XTKS", "24/7"], timedelta(minutes=15)))
+
+
+def bars_of(instrument: str, days: Sequence[date], at: datetime) -> Built:
+    columns = {"instrument": [instrument for _ in days], "session": [str(one) for one in days],
+               **{name: ["42" for _ in days] for name in ("open", "high", "low", "close")}}  # fmt: skip
+    constants = {"provider": "v", "basis": "raw", "state": "provisional", "fetched_at": at, "run_id": "r"}
+    return Prices.build(columns, constants)
+
+
+@pytest.mark.parametrize(
+    ("instrument", "code", "none"),
+    [
+        (
+            "xlon:VOD",
+            "XLON",
+            ["12-25", "12-26", "12-27", "12-28"],
+        ),  # the 26th is a Saturday: Boxing Day moves to Monday
+        ("xhkg:0005", "XHKG", ["12-25", "12-26", "12-27"]),
+        ("xtks:7203", "XTKS", ["12-26", "12-27", "12-31"]),
+        ("crypto:bitcoin", "24/7", []),
+    ],
+)
+def test_t40_a_bar_on_a_day_without_a_session_of_its_own_venue_is_set_aside_and_no_other(
+    instrument: str, code: str, none: list[str]
+) -> None:
+    at, first, last = datetime(2027, 1, 4, tzinfo=UTC), date(2026, 12, 21), date(2026, 12, 31)
+    days = [first + timedelta(days=n) for n in range(-1, 12)]  # one before what was asked for, and one behind
+    want = Want(instrument, instrument, first, last)
+    judged = judge(bars_of(instrument, days, at), [want], Prices.empty(), {}, ELSEWHERE, at)
+    kept = [one for one in days[1:-1] if f"{one:%m-%d}" not in none]
+    assert judged.rows["session"].to_list() == kept
+    told = {stray.row["session"]: stray.reason for stray in judged.strays}
+    assert told == {
+        "2026-12-20": "2026-12-20 is outside of what was asked for",
+        "2027-01-01": "2027-01-01 is outside of what was asked for",
+        **{f"2026-{one}": f"2026-{one} is no session of {code}" for one in none},
+    }
+
+
+@pytest.mark.parametrize(
+    ("instrument", "at", "last"),
+    [
+        ("xhkg:0005", "2026-12-22T04:30Z", "2026-12-21"),  # lunch is no close
+        ("xtks:7203", "2026-12-22T02:45Z", "2026-12-21"),
+        ("xhkg:0005", "2026-12-24T04:14Z", "2026-12-23"),  # closed at noon for Christmas, published a quarter later
+        ("xhkg:0005", "2026-12-24T04:15Z", "2026-12-24"),
+        ("xlon:VOD", "2026-12-24T12:44Z", "2026-12-23"),  # closed at half past twelve
+        ("xlon:VOD", "2026-12-24T12:45Z", "2026-12-24"),
+        ("xlon:VOD", "2026-12-28T20:00Z", "2026-12-24"),
+        ("xtks:7203", "2026-11-24T05:00Z", "2026-11-20"),  # a Tuesday; Monday was Labour Thanksgiving Day
+        ("crypto:bitcoin", "2026-12-26T00:14Z", "2026-12-24"),
+        ("crypto:bitcoin", "2026-12-26T00:15Z", "2026-12-25"),
+    ],
+)
+def test_t39_the_newest_session_that_is_asked_for_is_the_venues_own(instrument: str, at: str, last: str) -> None:
+    [want] = wants_of(ELSEWHERE, [instrument], Prices.empty(), {}, datetime.fromisoformat(at))
+    assert want.last == date.fromisoformat(last)
+
+
+def test_sessions_of_venues_and_coins_are_asked_for_together_each_on_its_own_calendar() -> None:
+    at = datetime(2026, 12, 28, 23, tzinfo=UTC)
+    names = ["crypto:bitcoin", "us:AAPL", "xhkg:0005", "xlon:VOD"]
+    series = Series(lambda key: key, history=timedelta(days=7), overlap=0)
+    held = [bars_of(name, [date(2026, 12, 23), date(2026, 12, 24)], at).good for name in names]
+    known = pl.concat(held).with_columns(state=pl.lit("final").cast(Prices.dtypes()["state"]))
+    since = dict.fromkeys(names, (date(2026, 12, 23), None))
+    found = {want.instrument: (want.first.day, want.last.day) for want in wants_of(series, names, known, {}, at, since)}
+    assert found == {"crypto:bitcoin": (25, 27), "us:AAPL": (28, 28), "xhkg:0005": (28, 28)}

@@ -11,8 +11,10 @@ import polars as pl
 from fin_infra.cli.worth import NetWorth, net_worth
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.balances import Balances
+from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.prices import Prices
+from tests.guards import guarded
 from tests.unit.helpers import START
 
 COMMON = {"tenant_id": "ada", "provider": "x", "connection_id": "c", "fetched_at": START, "run_id": "r"}
@@ -56,6 +58,31 @@ def test_cash_of_investments_and_balances_of_the_others_and_holdings_at_the_newe
                ("us:KO", "2026-11-23", "60.01", "USD")),
     )  # fmt: skip
     assert worth == NetWorth({"USD": Decimal("100.10") - 40 + 5 + 500 - Decimal("180.03")}, [])
+
+
+def split(ex_on: str, new: str, old: str) -> pl.DataFrame:
+    columns: dict[str, list[str | None]] = {"new_shares": [new], "old_shares": [old], "ratio": ["1"], "ex_on": [ex_on]}
+    return CorporateActions.build(columns, {**COMMON, "instrument": "us:A", "kind": "split"}).good
+
+
+@guarded(
+    "shares of two days are multiplied", "cli/worth.py", "(by := _same_shares(row, sessions[row", "(1 + 0 * len(row"
+)
+def test_t30_a_quantity_and_a_close_count_the_same_shares() -> None:
+    """The holding is of the 24th: of its ex-date on, it is counted in new shares; the newest close is of either side."""
+    for ex_on, quantity, session, close in (
+        ("2026-11-24", "500", "2026-11-23", "100"),  # the close is of the day before the split
+        ("2026-11-25", "10", "2026-11-25", "2"),  # the holding is
+        ("2026-11-24", "500", "2026-11-24", "2"),
+        ("2026-11-25", "10", "2026-11-24", "100"),
+    ):
+        rows = holdings(("c", "us:A", quantity, "1", None))
+        bars = prices(("us:A", session, close, "USD"))
+        worth = net_worth(accounts(), Balances.empty(), rows, bars, split(ex_on, "50", "1"))
+        assert worth.total == {"USD": Decimal(1000)}, (ex_on, session)
+    thirds = net_worth(accounts(), Balances.empty(), holdings(("c", "us:A", "1", "1", None)),
+                       prices(("us:A", "2026-11-23", "10", "USD")), split("2026-11-24", "3", "1"))  # fmt: skip
+    assert thirds.total == {"USD": Decimal("3.333333333333333333")}
 
 
 def test_t42_what_is_missing_is_named_and_nothing_is_converted() -> None:

@@ -10,10 +10,11 @@ import httpx
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.activities import Activities
 from fin_infra.datasets.balances import Balances
+from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
-from fin_infra.providers.alpaca import client, frames, symbols, wire
+from fin_infra.providers.alpaca import actions, client, frames, symbols, wire
 from fin_infra.providers.base import Feed, Field, Provider, Refusal, Series, Source
 
 
@@ -47,7 +48,7 @@ PROVIDER = Provider(
     home=home,
     domains={
         "brokerage": ("accounts", "balances", "holdings", "activities", "instruments"),
-        "market": ("prices", "instruments"),
+        "market": ("prices", "corporate_actions", "instruments"),
     },
     auth=key_pair,
     secrets=(
@@ -102,6 +103,12 @@ PROVIDER = Provider(
             series=Series(ticker=symbols.priced),
         ),
         Source(
+            kind="snapshot",
+            fetch=client.actions,
+            feeds=(Feed(CorporateActions, wire.actions, actions.corporate_actions),),
+            series=Series(ticker=symbols.acting),
+        ),
+        Source(
             kind="series",
             fetch=client.bars,
             feeds=(Feed(Prices, wire.bars, frames.prices),),
@@ -116,6 +123,7 @@ PROVIDER = Provider(
     facts=(
         "200 requests a minute per account and host; the reset comes with every answer (read 2026-11-24).",
         "Without a paid plan consolidated prices are 15 minutes old, which a daily bar does not mind.",
+        "Corporate actions come without a promise of when; they are asked for whole each time, 1,000 a page.",
         "A paper account can be reset, which gives it a new id; it gets no dividends and no corporate actions.",
         "Options are held and shown, but no daily bars are asked for: there is one only on days they trade.",
     ),

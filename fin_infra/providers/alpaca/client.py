@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 
 from fin_infra.errors import FinInfraError, OwnerActionError, TransientError, WireError
 from fin_infra.providers.alpaca import wire
@@ -13,6 +15,8 @@ from fin_infra.providers.base import Account, Ask, Http, Page, Want
 
 ACTIVITIES_PAGE = 100
 BARS_PAGE = 10_000
+ACTIONS_PAGE = 1_000
+ANNOUNCED_AHEAD = timedelta(days=365)
 SYMBOLS_PER_CALL = 100
 MOST_PAGES = 10_000
 CONCERNS_ALL = frozenset(
@@ -85,15 +89,56 @@ async def assets(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
 
 async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """Raw daily bars of all wanted instruments, many symbols a call where they want the same sessions.
+    """Raw daily bars of all wanted instruments, many symbols a call where they want the same sessions."""
+    groups = [Group("prices", path, wants, partial(_params, path), wire.bars) for path, wants in _groups(ask.wants)]
+    async for page in _all(http, groups):
+        yield page
+
+
+async def actions(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """All corporate actions of all wanted instruments, many symbols a call: those of the past and those announced.
+
+    They are asked for by the day Alpaca processes them, and the default of both ends is today.
+    """
+
+    def params(wants: Sequence[Want]) -> dict[str, str]:
+        return {
+            "symbols": ",".join(want.ticker for want in wants), "start": "1970-01-01",
+            "end": (ask.at.date() + ANNOUNCED_AHEAD).isoformat(), "limit": str(ACTIONS_PAGE), "sort": "asc",
+        }  # fmt: skip
+
+    wants = sorted(ask.wants, key=lambda want: want.ticker)
+    groups = [
+        Group(
+            "corporate_actions", "/v1/corporate-actions", wants[start : start + SYMBOLS_PER_CALL], params, wire.actions
+        )
+        for start in range(0, len(wants), SYMBOLS_PER_CALL)
+    ]
+    async for page in _all(http, groups):
+        yield page
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the pages of one question are about, and how it is put."""
+
+    dataset: str
+    path: str
+    wants: Sequence[Want]
+    params: Callable[[Sequence[Want]], dict[str, str]]
+    parse: Callable[[bytes], wire.Bars | wire.Actions]
+
+
+async def _all(http: Http, groups: Sequence[Group]) -> AsyncIterator[Page]:
+    """The pages of all groups.
 
     A group that is answered with an error stops no other: it is raised when all were asked. What concerns them all, a
     refused key, a limit or a host that is not reached, is raised at once.
     """
     failed: FinInfraError | None = None
-    for path, wants in _groups(ask.wants):
+    for group in groups:
         try:
-            async for page in _bars(http, path, wants):
+            async for page in _paged(http, group):
                 yield page
         except FinInfraError as error:
             if error.code in CONCERNS_ALL:
@@ -103,31 +148,35 @@ async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
         raise failed
 
 
-async def _bars(http: Http, path: str, wants: Sequence[Want]) -> AsyncIterator[Page]:
+async def _paged(http: Http, group: Group) -> AsyncIterator[Page]:
     """The pages of one group. A symbol that is refused is left out, said, and the others asked again."""
     token: str | None = None
     been: set[str] = set()
+    wants = group.wants
     for _ in range(MOST_PAGES):
         try:
-            reply = await http.get(path, _params(path, wants, token), host="data")
+            leading = {} if token is None else {"page_token": token}
+            reply = await http.get(group.path, {**group.params(wants), **leading}, host="data")
         except FinInfraError as error:
             refused = _refused(error, wants) if token is None else None
             if refused is None:
                 raise
-            yield Page("prices", error=error, wants=(refused,))
+            yield Page(group.dataset, error=error, wants=(refused,))
             wants = [want for want in wants if want is not refused]
             if not wants:
                 return
             continue
-        page = wire.bars(reply.body)
+        page = group.parse(reply.body)
         token = page.next_page_token
         if token in been:
             raise WireError("a page that leads back: what is behind it cannot be asked for", evidence=reply.body)
         been |= {token} if token else set()
-        yield Page("prices", reply, position=token, value=page, wants=wants)
+        yield Page(group.dataset, reply, position=token, value=page, wants=wants)
         if token is None:
             return
-    raise TransientError(f"more than {MOST_PAGES} pages of bars without an end", code="mutation_during_pagination")
+    raise TransientError(
+        f"more than {MOST_PAGES} pages of {group.dataset} without an end", code="mutation_during_pagination"
+    )
 
 
 def _groups(wants: Sequence[Want]) -> list[tuple[str, list[Want]]]:
@@ -148,7 +197,7 @@ def _path(want: Want) -> str:
     return "/v1beta3/crypto/us/bars" if "/" in want.ticker else "/v2/stocks/bars"
 
 
-def _params(path: str, wants: Sequence[Want], token: str | None) -> dict[str, str]:
+def _params(path: str, wants: Sequence[Want]) -> dict[str, str]:
     """`end` is the last bar's stamp, inclusive: a later one may lie in the 15 minutes that a free plan may not ask."""
     stocks = path.startswith("/v2/stocks")
     params = {
@@ -159,7 +208,7 @@ def _params(path: str, wants: Sequence[Want], token: str | None) -> dict[str, st
     }  # fmt: skip
     if stocks:
         params |= {"adjustment": "raw", "feed": "sip"}
-    return params if token is None else {**params, "page_token": token}
+    return params
 
 
 def _begin(day: date) -> str:

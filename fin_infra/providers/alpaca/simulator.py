@@ -197,6 +197,33 @@ class SimBar:
         )
 
 
+@dataclass(frozen=True)
+class SimAction:
+    """A corporate action, its fields in the vendor's words. `type` is the plural that lists it: forward_splits, …"""
+
+    id: str
+    type: str
+    fields: dict[str, Any]
+    known_from: datetime  # never served before
+
+    @property
+    def symbols(self) -> set[str]:
+        """Those it is found by."""
+        named = ("symbol", "old_symbol", "new_symbol", "source_symbol", "acquiree_symbol", "acquirer_symbol")
+        return {self.fields[name] for name in named if name in self.fields}
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where it stands among the others: by the day it is processed."""
+        cusips = ("cusip", "old_cusip", "source_cusip", "acquiree_cusip")
+        return self.fields["process_date"], next((self.fields[n] for n in cusips if n in self.fields), ""), self.id
+
+    @property
+    def ex_on(self) -> date:
+        named = ("ex_date", "effective_date", "process_date")
+        return date.fromisoformat(next(self.fields[name] for name in named if name in self.fields))
+
+
 class Digits(str):
     """JSON text to be sent as it is: a number, exactly as scripted, or a value made of such."""
 
@@ -235,6 +262,7 @@ class AlpacaSimulator(Simulator):
         self.short_pages = short_pages
         self.keys: dict[str, tuple[str, SimBrokerage]] = {}
         self.assets: dict[str, SimAsset] = {}
+        self.actions: dict[str, SimAction] = {}
         self._bars: dict[str, dict[date, list[tuple[datetime, SimBar]]]] = {}
         self._used: dict[tuple[str, str, int], int] = {}
         trading = [
@@ -254,6 +282,7 @@ class AlpacaSimulator(Simulator):
             Route("/v2/stocks/snapshots", self._on_data(self._snapshots)),
             Route("/v2/stocks/{symbol}/bars", self._on_data(self._stock_bars)),
             Route("/v1beta3/crypto/{loc}/bars", self._on_data(self._crypto_bars, public=True)),
+            Route("/v1/corporate-actions", self._on_data(self._corporate_actions)),
         ]
         handlers = {Refused: _refused, HTTPException: _not_found}
         self.answering = Starlette(routes=[*trading, *data], exception_handlers=handlers)  # type: ignore[arg-type]
@@ -340,6 +369,98 @@ class AlpacaSimulator(Simulator):
     def newest_closes(self, symbol: str) -> list[str]:
         """The newest served close and the one before it, newest first; fewer when there are fewer."""
         return [bar.close for bar in list(self.bars(symbol).values())[:-3:-1]]
+
+    # -- script of corporate actions -----------------------------------------------------------------------------------
+
+    def act(self, type: str, *, known_from: datetime | None = None, **fields: Any) -> SimAction:
+        """An action in the vendor's words, alone: no bar changes. Numbers are given as the text of their digits.
+
+        CUSIPs are made of their symbols where none is given. Served at once, or from `known_from` on.
+        """
+        made = {name: day.isoformat() if isinstance(day, date) else day for name, day in fields.items()}
+        named = [name for name in made if name.endswith("symbol") and (name, type) != ("symbol", "reverse_splits")]
+        for name in named:
+            made.setdefault(name.replace("symbol", "cusip"), cusip_of(made[name]))
+        made = {name: Digits(value) if name.endswith("rate") else value for name, value in made.items()}
+        action_id = str(uuid5(NAMESPACE_URL, f"action {type} {sorted(made.items())} {len(self.actions)}"))
+        known = known_from or datetime.min.replace(tzinfo=UTC)
+        self.actions[action_id] = SimAction(action_id, type, made, known)
+        return self.actions[action_id]
+
+    def withdraw(self, action: SimAction) -> None:
+        """The vendor takes the action back: it is not served any more. Bars stay as they are."""
+        del self.actions[action.id]
+
+    def split(
+        self, symbol: str, ex_on: date, new: str, old: str, *, bars: bool = True, known_from: datetime | None = None
+    ) -> SimAction:  # fmt: skip
+        """`new` shares for `old`: bars scripted so far for `ex_on` and later are counted in new shares from now on."""
+        if bars:
+            self._rescale(symbol, ex_on, Decimal(old) / Decimal(new))
+        forward = Decimal(new) > Decimal(old)
+        same: dict[str, Any] = (
+            {} if forward else {"old_cusip": cusip_of(symbol), "new_cusip": cusip_of(f"{symbol} new")}
+        )
+        return self.act("forward_splits" if forward else "reverse_splits", symbol=symbol, ex_date=ex_on,
+                        process_date=ex_on, record_date=ex_on, new_rate=new, old_rate=old, known_from=known_from,
+                        **same)  # fmt: skip
+
+    def stock_dividend(self, symbol: str, ex_on: date, rate: str, *, known_from: datetime | None = None) -> SimAction:
+        self._rescale(symbol, ex_on, 1 / (1 + Decimal(rate)))
+        return self.act("stock_dividends", symbol=symbol, ex_date=ex_on, process_date=ex_on, record_date=ex_on,
+                        payable_date=ex_on, rate=rate, known_from=known_from)  # fmt: skip
+
+    def dividend(
+        self, symbol: str, ex_on: date, rate: str, *, special: bool = False, payable: date | None = None,
+        known_from: datetime | None = None, **more: str,
+    ) -> SimAction:  # fmt: skip
+        """So much cash a share. Bars stay: how far a price falls on its ex-date is the market's matter."""
+        paid = payable or ex_on + timedelta(days=14)
+        return self.act("cash_dividends", symbol=symbol, ex_date=ex_on, process_date=paid, record_date=ex_on,
+                        payable_date=paid, rate=rate, special=special, foreign=False, known_from=known_from,
+                        **more)  # fmt: skip
+
+    def rename(self, old: str, new: str, on: date, *, known_from: datetime | None = None) -> SimAction:
+        """From `on` its bars are under the new symbol, and its asset too."""
+        kept = self._bars.setdefault(old, {})
+        self._bars.setdefault(new, {}).update({day: kept.pop(day) for day in list(kept) if day >= on})
+        if asset := self.assets.get(old):
+            self.add_asset(SimAsset(new, asset.name, asset.asset_class, asset.exchange))
+        return self.act("name_changes", old_symbol=old, new_symbol=new, process_date=on, known_from=known_from)
+
+    def delist(
+        self, symbol: str, on: date, *, cash: str | None = None, into: str | None = None, rate: str = "1",
+        known_from: datetime | None = None,
+    ) -> SimAction:  # fmt: skip
+        """No bar from `on`: bought for `cash` a share, for `rate` shares of `into`, for both; else worthless."""
+        kept = self._bars.setdefault(symbol, {})
+        for day in [day for day in kept if day >= on]:
+            del kept[day]
+        if asset := self.assets.get(symbol):
+            asset.status, asset.tradable = "inactive", False
+        when: dict[str, Any] = {"process_date": on, "known_from": known_from}
+        if cash is None and into is None:
+            return self.act("worthless_removals", symbol=symbol, **when)
+        when |= {"acquiree_symbol": symbol, "effective_date": on, "payable_date": on}
+        if into is None:
+            return self.act("cash_mergers", rate=cash, **when)
+        when |= {"acquirer_symbol": into, "acquirer_rate": rate, "acquiree_rate": "1"}
+        return self.act("stock_mergers", **when) if cash is None else self.act(
+            "stock_and_cash_mergers", cash_rate=cash, **when)  # fmt: skip
+
+    def spin_off(
+        self, symbol: str, ex_on: date, new: str, *, new_rate: str = "1", source_rate: str = "1",
+        known_from: datetime | None = None,
+    ) -> SimAction:  # fmt: skip
+        when: dict[str, Any] = {"ex_date": ex_on, "process_date": ex_on, "record_date": ex_on}
+        return self.act("spin_offs", source_symbol=symbol, new_symbol=new, new_rate=new_rate, source_rate=source_rate,
+                        known_from=known_from, **when)  # fmt: skip
+
+    def _rescale(self, symbol: str, ex_on: date, factor: Decimal) -> None:
+        """Prices to four decimals, as the tape has them, volumes to whole shares."""
+        for day, versions in self._bars.get(symbol, {}).items():
+            if day >= ex_on:
+                self._bars[symbol][day] = [(since, _scaled(bar, factor)) for since, bar in versions]
 
     # -- trading host --------------------------------------------------------------------------------------------------
 
@@ -505,7 +626,7 @@ class AlpacaSimulator(Simulator):
     def _stock_bars(self, request: Request) -> Any:
         query = request.query_params
         _among(query.get("feed", "sip"), ("sip", "iex", "otc", "boats"), "feed")
-        for adjustment in query.get("adjustment", "raw").split(","):  # nothing splits here: all give the same bars
+        for adjustment in query.get("adjustment", "raw").split(","):
             _among(adjustment, ("raw", "split", "dividend", "spin-off", "all"), "adjustment")
         delayed = not self.realtime and query.get("feed", "sip") == "sip"
         single = request.path_params.get("symbol")
@@ -545,7 +666,7 @@ class AlpacaSimulator(Simulator):
         begin = _token_place(query.get("page_token"))
         found: dict[str, list[Digits]] = {}
         count, place = 0, ("", "")
-        for symbol, stamp, bar in self._between(symbols, first, last, newest, zone, order):
+        for symbol, stamp, bar in self._between(request, symbols, first, last, newest, zone, order):
             if begin and not _behind((symbol, stamp), begin, order):
                 continue
             if count == size:
@@ -555,13 +676,86 @@ class AlpacaSimulator(Simulator):
         return found, None
 
     def _between(
-        self, symbols: list[str], first: datetime, last: datetime, newest: datetime, zone: ZoneInfo, order: str
+        self,
+        request: Request,
+        symbols: list[str],
+        first: datetime,
+        last: datetime,
+        newest: datetime,
+        zone: ZoneInfo,
+        order: str,
     ) -> Iterator[tuple[str, str, SimBar]]:
         for symbol in symbols:
-            served = list(self.bars(symbol, newest).items())
+            served = self._adjusted(symbol, self.bars(symbol, newest), request.query_params.get("adjustment", "raw"))
             for session, bar in served if order == "asc" else served[::-1]:
                 if first <= _midnight(session, zone) <= last:
                     yield symbol, _stamp(session, zone), bar
+
+    def _adjusted(self, symbol: str, bars: dict[date, SimBar], adjustment: str) -> list[tuple[date, SimBar]]:
+        """Bars as the vendor adjusts them, to four decimals: for splits, for dividends, or for both (`all`)."""
+        wanted = set(adjustment.split(","))
+        factors: list[tuple[date, Decimal]] = []
+        for action in self._known_actions():
+            before = [bar for day, bar in bars.items() if day < action.ex_on]
+            if action.fields.get("symbol") != symbol or not before or action.ex_on > max(bars):
+                continue
+            if action.type in ("forward_splits", "reverse_splits") and wanted & {"split", "all"}:
+                factors.append((action.ex_on, Decimal(action.fields["old_rate"]) / Decimal(action.fields["new_rate"])))
+            elif action.type == "stock_dividends" and wanted & {"split", "all"}:
+                factors.append((action.ex_on, 1 / (1 + Decimal(action.fields["rate"]))))
+            elif action.type == "cash_dividends" and wanted & {"dividend", "all"}:
+                factors.append((action.ex_on, 1 - Decimal(action.fields["rate"]) / Decimal(before[-1].close)))
+        made = []
+        for day, bar in bars.items():
+            factor = Decimal(1)
+            for ex_on, step in factors:
+                factor *= step if day < ex_on else 1
+            made.append((day, bar if factor == 1 else _scaled(bar, factor)))
+        return made
+
+    def _known_actions(self) -> list[SimAction]:
+        return [action for action in self.actions.values() if action.known_from <= self._now()]
+
+    def _corporate_actions(self, request: Request) -> Any:
+        """At most `limit` actions over all types, by the day they are processed."""
+        query = request.query_params
+        limit, order = query.get("limit", "100"), query.get("sort", "asc")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+            raise Refused(400, "limit must be between 1 and 1000")
+        _among(order, ("asc", "desc"), "sort")
+        types = [name for name in query.get("types", "").split(",") if name]
+        for name in types:
+            _among(name, ACTION_TYPES, "type")
+        found = self._known_actions()
+        if ids := query.get("ids"):
+            if set(query) & {"symbols", "cusips", "types", "start", "end"}:
+                raise Refused(400, "ids cannot be used together with other filters")
+            found = [action for action in found if action.id in ids.split(",")]
+        else:
+            today = self._now().astimezone(NEW_YORK).date().isoformat()
+            start, end = query.get("start", today), query.get("end", today)
+            for name, day in (("start", start), ("end", end)):
+                _moment(day, name, NEW_YORK)
+            if end < start:
+                raise Refused(400, "end should not be before start")
+            found = [action for action in found if start <= action.fields["process_date"] <= end]
+        if query.get("symbols"):
+            symbols = set(_symbols(query["symbols"], r"[A-Z]+(\.[A-Z]+)*"))
+            found = [action for action in found if action.symbols & symbols]
+        if query.get("cusips"):
+            cusips = set(query["cusips"].split(","))
+            found = [a for a in found if {v for n, v in a.fields.items() if n.endswith("cusip")} & cusips]
+        if types:
+            found = [action for action in found if action.type.removesuffix("s") in types]
+        found.sort(key=lambda action: action.place, reverse=order == "desc")
+        if token := query.get("page_token"):
+            begin = _action_place(token)
+            found = [a for a in found if (a.place > begin if order == "asc" else a.place < begin)]
+        page, more = found[: int(limit)], len(found) > int(limit)
+        listed: dict[str, list[Any]] = {}
+        for action in page:
+            listed.setdefault(action.type, []).append({"id": action.id, **action.fields})
+        return {"corporate_actions": listed, "next_page_token": _action_token(page[-1].place) if more else None}
 
     def _latest(self, request: Request) -> Iterator[tuple[str, datetime, list[tuple[date, SimBar]]]]:
         """Each known symbol of the request, when it last traded and its served bars."""
@@ -594,7 +788,7 @@ class _Host:
 
 
 def _host(path: str) -> str:
-    return "data" if path.startswith(("/v2/stocks", "/v1beta")) else "trading"
+    return "data" if path.startswith(("/v2/stocks", "/v1")) else "trading"
 
 
 MESSAGES = {
@@ -721,6 +915,41 @@ def _token_place(token: str | None) -> tuple[str, str] | None:
     except (binascii.Error, ValueError):
         raise Refused(400, "invalid page_token") from None
     return symbol, stamp.replace(".000000000Z", "Z")
+
+
+ACTION_TYPES = (
+    "reverse_split", "forward_split", "unit_split", "cash_dividend", "stock_dividend", "spin_off", "cash_merger",
+    "stock_merger", "stock_and_cash_merger", "redemption", "name_change", "worthless_removal", "rights_distribution",
+    "partial_call", "reorganization",
+)  # fmt: skip
+
+
+def _action_token(place: tuple[str, str, str]) -> str:
+    day, cusip, action_id = place
+    return base64.b64encode(f"{cusip}|{day}|{action_id}".encode()).decode()  # as of fix_corporate_actions.json
+
+
+def _action_place(token: str) -> tuple[str, str, str]:
+    try:
+        cusip, day, action_id = base64.b64decode(token, validate=True).decode().split("|")
+    except (binascii.Error, ValueError):
+        raise Refused(400, "invalid page_token") from None
+    return day, cusip, action_id
+
+
+def cusip_of(symbol: str) -> str:
+    """Nine signs that stand for a symbol; no real CUSIP."""
+    return uuid5(NAMESPACE_URL, f"cusip {symbol}").hex[:9].upper()
+
+
+def _scaled(bar: SimBar, factor: Decimal) -> SimBar:
+    with localcontext(EXACT):
+        prices = (bar.open, bar.high, bar.low, bar.close)
+        o, h, low, c = (str(plain((Decimal(price) * factor).quantize(Decimal("1e-4")))) for price in prices)
+        volume = str(plain((Decimal(bar.volume) / factor).quantize(Decimal(1))))
+        return SimBar(
+            o, h, low, c, volume, bar.trades, str(plain((Decimal(bar.vwap) * factor).quantize(Decimal("1e-6"))))
+        )
 
 
 def _behind(place: tuple[str, str], other: tuple[str, str], order: str) -> bool:
@@ -887,6 +1116,7 @@ def sandbox(
             _trade(simulator, brokerage, day, symbol, kind, said)
         elif kind == "DIV":
             _pay(brokerage, day, symbol, said[0])
+            simulator.dividend(symbol, _session_before(simulator, day, 14), said[0], payable=day)
         else:
             brokerage.book(SimActivity(kind, on=day, net_amount=said[0]))
     for position in brokerage.positions:
@@ -942,6 +1172,11 @@ def _trade(
         brokerage.book(SimActivity("FEE", on=day, net_amount="-0.02", sub_type="TAF", description="TAF fee"))
 
 
+def _session_before(simulator: AlpacaSimulator, day: date, days: int) -> date:
+    """The last session at least so many days before."""
+    return max(session for session in simulator.sessions if (day - session).days >= days)
+
+
 def _pay(brokerage: SimBrokerage, day: date, symbol: str, per_share: str) -> None:
     held = next(position.qty for position in brokerage.positions if position.symbol == symbol)
     amount = (Decimal(held) * Decimal(per_share)).quantize(Decimal("0.01"))
@@ -952,6 +1187,6 @@ def _pay(brokerage: SimBrokerage, day: date, symbol: str, per_share: str) -> Non
 
 
 __all__ = [
-    "NEWEST", "PAPER_CASH", "AlpacaSimulator", "Fault", "SimActivity", "SimAsset", "SimBar", "SimBrokerage",
-    "SimPosition", "asset_id", "sandbox",
+    "NEWEST", "PAPER_CASH", "AlpacaSimulator", "Fault", "SimAction", "SimActivity", "SimAsset", "SimBar",
+    "SimBrokerage", "SimPosition", "asset_id", "sandbox",
 ]  # fmt: skip

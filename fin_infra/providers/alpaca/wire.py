@@ -47,6 +47,14 @@ class Bars:
     next_page_token: str | None
 
 
+@dataclass(frozen=True)
+class Actions:
+    """Corporate actions by their type, as rows, and where the next page begins."""
+
+    rows: Sequence[tuple[str, Row]]
+    next_page_token: str | None
+
+
 ACCOUNT = TypeAdapter(AlpacaAccount)
 ASSETS = TypeAdapter(list[Asset])
 ASSET = TypeAdapter(Asset)
@@ -93,6 +101,26 @@ def bars(body: bytes) -> Bars:
     if rows and not any("t" in bar and "c" in bar for _, bar in rows):
         raise WireError("an answer without its documented shape: no bar has a time and a close", evidence=body)
     return Bars(rows, token or None)
+
+
+def actions(body: bytes) -> Actions:
+    """`GET /v1/corporate-actions`: lists by type. A type without an action is missing; none at all is {} or null."""
+    value = exact_json(body)
+    if not isinstance(value, dict) or "corporate_actions" not in value or "next_page_token" not in value:
+        raise WireError(
+            "an answer without its documented shape: no corporate_actions with a next_page_token", evidence=body
+        )
+    found, token = value["corporate_actions"], value["next_page_token"]
+    if not (token is None or isinstance(token, str)):
+        raise WireError("an answer without its documented shape: next_page_token is no text", evidence=body)
+    found = {} if found is None else found
+    whole = isinstance(found, dict) and all(
+        listed is None or (isinstance(listed, list) and all(isinstance(row, dict) for row in listed))
+        for listed in found.values()
+    )
+    if not whole:
+        raise WireError("an answer without its documented shape: actions are no lists by type", evidence=body)
+    return Actions([(kind, row) for kind, listed in found.items() for row in listed or ()], token or None)
 
 
 def _rows(body: bytes, what: str, needed: Sequence[str]) -> list[Row]:

@@ -23,6 +23,7 @@ from fin_infra.providers.alpaca.simulator import (
     SimActivity,
     SimAsset,
     SimPosition,
+    cusip_of,
     sandbox,
 )
 
@@ -124,8 +125,31 @@ def vendor() -> AlpacaSimulator:
     ]
     simulator.add_asset(SimAsset("BTC/USD", "Bitcoin / US Dollar", "crypto", "CRYPTO"))
     simulator.set_bar("BTC/USD", date(2026, 11, 23), "91000.5", "92000", "90000.125", "91999.999999999", "12.123456789")
+    every_action(simulator)
     account.record(SimActivity("OPEXP", on=date(2026, 11, 20), symbol="SPY261120C00700000", qty="-1", net_amount="0"))
     return simulator
+
+
+def every_action(vendor: AlpacaSimulator) -> None:
+    """One of each type, in November."""
+    day = date(2026, 11, 2)
+    vendor.split("AAPL", day, "2", "1")
+    vendor.split("KO", day, "1", "50")
+    vendor.stock_dividend("MSFT", day, "0.05")
+    vendor.dividend("SPY", day, "1.966031", special=True, currency="USD")
+    vendor.spin_off("VTI", day, "VTN", source_rate="19.35")
+    vendor.rename("OLDCO", "NEWCO", day)
+    vendor.delist("GONE", day)
+    vendor.delist("CASH", day, cash="5.37")
+    vendor.delist("SHARE", day, into="SPY", rate="0.895")
+    vendor.delist("BOTH", day, into="SPY", rate="0.7733", cash="7.8")
+    vendor.act("unit_splits", old_symbol="UNITU", new_symbol="UNIT", alternate_symbol="UNITW", old_rate="1",
+               new_rate="1", alternate_rate="0.3333", process_date=day, effective_date=day)  # fmt: skip
+    vendor.act("redemptions", symbol="ORPHY", rate="0.141134", process_date=day, payable_date=day)
+    vendor.act("rights_distributions", source_symbol="IFN", new_symbol="IFN.RTW", rate="1", process_date=day,
+               ex_date=day, payable_date=day)  # fmt: skip
+    vendor.act("partial_calls", symbol="PREF", process_date=day)
+    vendor.act("reorganizations", symbol="REORG", process_date=day, effective_date=day, cash_rate="1.5")
 
 
 async def ask(
@@ -135,6 +159,7 @@ async def ask(
         return await client.get(path, params=params, headers=headers)
 
 
+ACTED = {"start": "2025-01-01", "end": "2026-12-31", "limit": "1000"}
 YEAR = {"timeframe": "1Day", "start": "2025-11-24"}
 ANSWERED = [
     ("trading", "/v2/account", "/v2/account", {}),
@@ -167,6 +192,9 @@ ANSWERED = [
     ("data", "/v2/stocks/{symbol}/bars", "/v2/stocks/AAPL/bars", {**YEAR, "limit": "10000"}),
     ("data", "/v2/stocks/bars/latest", "/v2/stocks/bars/latest", {"symbols": "AAPL,KO"}),
     ("data", "/v2/stocks/snapshots", "/v2/stocks/snapshots", {"symbols": "AAPL,KO", "feed": "delayed_sip"}),
+    ("data", "/v1/corporate-actions", "/v1/corporate-actions", ACTED),
+    ("data", "/v1/corporate-actions", "/v1/corporate-actions",
+     {**ACTED, "symbols": "AAPL,KO", "types": "forward_split,cash_dividend", "sort": "desc"}),
     ("data", "/v1beta3/crypto/{loc}/bars", "/v1beta3/crypto/us/bars", {**YEAR, "symbols": "BTC/USD"}),
 ]  # fmt: skip
 
@@ -194,6 +222,67 @@ async def test_every_page_has_the_described_shape(vendor: AlpacaSimulator) -> No
             break
         params["page_token"] = token
     assert pages == 8
+
+
+async def test_pages_of_actions_hold_each_once_in_the_order_they_are_processed(vendor: AlpacaSimulator) -> None:
+    params = {**ACTED, "limit": "4"}
+    seen: list[tuple[str, str, str]] = []
+    while True:
+        check_request("data", "/v1/corporate-actions", params)
+        reply = await ask(vendor, "/v1/corporate-actions", params)
+        check_answer("data", "/v1/corporate-actions", reply)
+        listed = reply.json()["corporate_actions"]
+        rows = [(row["process_date"], row["id"], kind) for kind, those in listed.items() for row in those]
+        assert max(seen, default=("",))[0] <= min(rows)[0]
+        seen += rows
+        if (token := reply.json()["next_page_token"]) is None:
+            break
+        assert len(rows) == 4
+        params["page_token"] = token
+    assert sorted(action_id for _, action_id, _ in seen) == sorted(vendor.actions)
+    described = DATA["components"]["schemas"]["corporate_actions"]["properties"]
+    assert {kind for _, _, kind in seen} == set(described), "one of each type that the vendor describes"
+
+
+@pytest.mark.parametrize(
+    ("params", "found"),
+    [({"symbols": "NONE"}, 0), ({}, 0), ({"start": "2026-11-02", "end": "2026-11-02"}, 14),
+     ({"start": "2026-11-02", "symbols": "NEWCO"}, 1), ({"start": "2026-11-02", "cusips": cusip_of("OLDCO")}, 1)],
+)  # fmt: skip
+async def test_actions_are_found_by_day_symbol_or_cusip(
+    vendor: AlpacaSimulator, params: dict[str, str], found: int
+) -> None:
+    reply = await ask(vendor, "/v1/corporate-actions", params)
+    check_answer("data", "/v1/corporate-actions", reply)
+    assert sum(map(len, reply.json()["corporate_actions"].values())) == found, "by default those of today alone"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [({"limit": "1001"}, "limit must be between 1 and 1000"), ({"types": "splits"}, "invalid type: splits"),
+     ({"start": "yesterday"}, "invalid start: yesterday"), ({"symbols": "BRK-B"}, "invalid symbol: BRK-B"),
+     ({"end": "2020-01-01"}, "end should not be before start"), ({"page_token": "x"}, "invalid page_token"),
+     ({"ids": "a", "symbols": "KO"}, "ids cannot be used together with other filters")],
+)  # fmt: skip
+async def test_actions_asked_for_wrongly_are_refused(
+    vendor: AlpacaSimulator, params: dict[str, str], message: str
+) -> None:
+    reply = await ask(vendor, "/v1/corporate-actions", params)
+    assert (reply.status_code, reply.json()["message"]) == (400, message)
+    check_answer("data", "/v1/corporate-actions", reply)
+
+
+async def test_an_action_names_what_the_samples_name(vendor: AlpacaSimulator) -> None:
+    """All that a recorded record has, but optional days, the simulated one has too, of the same JSON type."""
+    for kind, recorded in _sample("fix_corporate_actions.json")["corporate_actions"].items():
+        reply = await ask(vendor, "/v1/corporate-actions", {**ACTED, "types": kind.removesuffix("s")})
+        made = reply.json()["corporate_actions"][kind][-1]
+        wanted = {name: value for name, value in recorded[0].items() if name in made or not name.endswith("_date")}
+        if kind == "reverse_splits":
+            assert made["old_cusip"] != made["new_cusip"]
+        assert {name: isinstance(value, str) for name, value in wanted.items()} == {
+            name: isinstance(made[name], str) for name in wanted
+        }
 
 
 async def test_an_empty_answer_is_an_empty_object_for_many_symbols_and_null_for_one(vendor: AlpacaSimulator) -> None:

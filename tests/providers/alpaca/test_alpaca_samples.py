@@ -18,7 +18,7 @@ from fin_infra.providers import resolve
 
 SAMPLES = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/alpaca/samples"
 INDEX = {row["file"]: row for row in json.loads((SAMPLES / "INDEX.json").read_text())}
-DATASETS = ("accounts", "balances", "holdings", "activities", "instruments", "prices")
+DATASETS = ("accounts", "balances", "holdings", "activities", "instruments", "corporate_actions", "prices")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,38 @@ MARCH_9 = [
     bar("us:AAPL", "2022-03-09", "161.51", "163.41", "159.41", "162.95", "88496480"),
     bar("us:TSLA", "2022-03-09", "839", "860.56", "832.01", "858.97", "19227323"),
 ]
+
+
+def acted(instrument: str, ex_on: str, kind: str, **more: Any) -> dict[str, Any]:
+    """An action; what is not said is null."""
+    numbers: dict[str, Any] = {
+        name: Decimal(more.pop(name)) for name in ("ratio", "new_shares", "old_shares", "amount") if name in more
+    }
+    paid = {"paid_on": date.fromisoformat(more.pop("paid_on"))} if "paid_on" in more else {}
+    nulls = dict.fromkeys(("ratio", "new_shares", "old_shares", "amount", "currency", "new_instrument", "paid_on"))
+    return {"instrument": instrument, "ex_on": date.fromisoformat(ex_on), "kind": kind, "provider": "alpaca", **nulls,
+            **numbers, **paid, **more}  # fmt: skip
+
+
+def shares(new: str, old: str, ratio: str) -> dict[str, str]:
+    return {"new_shares": new, "old_shares": old, "ratio": ratio}
+
+
+ACTED = [
+    acted("us:BSAQ", "2023-08-15", "symbol_change", new_instrument="us:VFS"),
+    acted("us:FCF", "2023-05-04", "dividend", amount="0.125", paid_on="2023-05-19"),
+    acted("us:GLOP", "2023-07-17", "delisting", amount="5.37"),
+    acted("us:IFN", "2024-04-17", "other", new_instrument="alpaca:IFN.RTWI"),
+    acted("us:JUPW", "2023-08-15", "spin_off", new_instrument="us:SRM", **shares("1", "19.35", "0.051679586563307494")),
+    acted("us:LSI", "2023-07-20", "delisting", new_instrument="us:EXR", **shares("0.895", "1", "0.895")),
+    acted("us:MLVF", "2023-07-18", "delisting", new_instrument="us:FRBA", amount="7.8",
+          **shares("0.7733", "1", "0.7733")),
+    acted("us:MNTS", "2023-08-24", "split", **shares("1", "50", "0.02")),
+    acted("us:MSBC", "2023-05-19", "split", **shares("1.05", "1", "1.05")),
+    acted("us:ORPHY", "2023-06-13", "delisting", amount="0.141134"),
+    acted("us:SRE", "2023-08-22", "split", **shares("2", "1", "2")),
+    acted("us:TPBAU", "2023-03-01", "delisting", new_instrument="us:LVRO", **shares("1", "1", "1")),
+]  # fmt: skip
 
 Expected = str | list[dict[str, Any]] | Rejected
 
@@ -144,6 +176,14 @@ EXPECTED: dict[str, tuple[str, dict[str, str], Expected]] = {
     "doc_data_v2_stocks_symbol_bars.json": ("prices", {}, Rejected([NOT_DAILY], [])),
     "doc_data_v1beta3_crypto_loc_bars.json": ("prices", {}, Rejected([NOT_DAILY], [])),
     "fix_options_bars_multi.json": ("prices", {}, Rejected([NOT_DAILY] * 3, [])),
+    "fix_corporate_actions.json": (
+        "corporate_actions", LATER, [acted("us:ATNXQ", "2023-10-11", "delisting"), *ACTED]
+    ),
+    "doc_data_v1_corporate-actions.json": (  # a partial call and a reorganization of "string" on the day "string"
+        "corporate_actions", LATER,
+        Rejected(["ex_on is not a date as YYYY-MM-DD; ex_on is missing"],
+                 [acted("us:BLPH", "2024-12-19", "delisting"), *ACTED]),
+    ),
     # refusals
     "doc_trading_v2_options_contracts_symbol_or_id_Contract-Not-Found_404.json": ("instruments", {}, "not_found"),
     "error_400_data_invalid_symbol.json": ("prices", {}, "unknown_symbol"),
@@ -160,7 +200,7 @@ EXPECTED: dict[str, tuple[str, dict[str, str], Expected]] = {
 }  # fmt: skip
 
 NEVER_READ = frozenset({
-    "doc_data_v1_corporate-actions.json", "doc_data_v1beta1_forex_latest_rates_USDJPY.json",
+    "doc_data_v1beta1_forex_latest_rates_USDJPY.json",
     "doc_data_v1beta1_forex_rates_USDJPY.json", "doc_data_v1beta1_options_snapshots.json",
     "doc_data_v1beta1_options_snapshots_underlying_symbol.json", "doc_data_v1beta3_crypto_loc_latest_bars.json",
     "doc_data_v1beta3_crypto_loc_snapshots.json", "doc_data_v2_stocks_bars_latest.json",
@@ -170,7 +210,7 @@ NEVER_READ = frozenset({
     "doc_trading_v2_corporate_actions_announcements.json", "doc_trading_v2_options_contracts.json",
     "doc_trading_v2_orders_Crypto.json", "doc_trading_v2_orders_Equity.json", "doc_trading_v2_orders_IPO.json",
     "doc_trading_v2_orders_MultilegOptions.json", "doc_trading_v2_orders_Options.json",
-    "doc_trading_v3_calendar_market.json", "doc_trading_v3_clock.json", "fix_corporate_actions.json",
+    "doc_trading_v3_calendar_market.json", "doc_trading_v3_clock.json", 
     "fix_options_snapshots.json", "fix_options_trades_paged.json", "fix_orders.json", "fix_portfolio_history.json",
     "fix_stocks_bars_latest.json", "fix_stocks_snapshots.json", "rec_clock.json", "rec_crypto_orderbook_numbers.json",
 })  # fmt: skip
@@ -178,7 +218,7 @@ NEVER_READ = frozenset({
 
 ANNOUNCING = frozenset({
     "doc_data_v1beta1_options_bars.json", "doc_data_v1beta3_crypto_loc_bars.json", "doc_data_v2_stocks_bars.json",
-    "doc_data_v2_stocks_symbol_bars.json", "fix_stocks_bars_single.json",
+    "doc_data_v2_stocks_symbol_bars.json", "fix_stocks_bars_single.json", "fix_corporate_actions.json",
 })  # fmt: skip
 """Answers that say that there is a page behind them."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import StockHistoricalDataClient
+from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.models import Bar, BarSet
-from alpaca.data.requests import StockBarsRequest
+from alpaca.data.requests import CorporateActionsRequest, StockBarsRequest
 from alpaca.data.timeframe import TimeFrame
 from alpaca.trading.client import TradingClient
 from alpaca.trading.models import NonTradeActivity, Position, TradeAccount, TradeActivity
@@ -127,6 +128,31 @@ def test_daily_bars_are_the_scripted_ones_over_all_pages(
 def _session(stamp: datetime) -> date:
     assert (stamp.hour, stamp.minute) in ((4, 0), (5, 0)), "midnight in New York, in UTC"
     return stamp.date()
+
+
+def test_corporate_actions_are_the_scripted_ones_over_all_pages(vendor: AlpacaSimulator, urls: tuple[str, str]) -> None:
+    days = [date(2026, 10, 1), date(2026, 10, 2)]
+    for n in range(1100):  # more than one page holds
+        vendor.dividend("PAYS", date(2020, 1, 1) + timedelta(days=n), f"0.{n + 1:04}")
+    vendor.split("AAPL", days[0], "3", "2")
+    vendor.split("KO", days[1], "1", "8")
+    vendor.rename("OLDCO", "NEWCO", days[0])
+    vendor.delist("GONE", days[1], into="KO", rate="0.5", cash="7.8")
+    symbols = ["PAYS", "AAPL", "KO", "OLDCO", "GONE"]
+    request = CorporateActionsRequest(symbols=symbols, start=date(2020, 1, 1), end=date(2026, 12, 31), limit=None)
+    found: Any = CorporateActionsClient(*KEYS, url_override=urls[1]).get_corporate_actions(request)
+    asked = [request for request in vendor.requests if request.startswith("/v1/corporate-actions")]
+    assert len(asked) == 2
+    paid = [row for row in found.data["cash_dividends"] if row.symbol == "PAYS"]
+    assert [(row.ex_date, row.rate) for row in paid] == [
+        (date(2020, 1, 1) + timedelta(days=n), float(f"0.{n + 1:04}")) for n in range(1100)
+    ]
+    [forward], [reverse] = found.data["forward_splits"], found.data["reverse_splits"]
+    assert (forward.symbol, forward.new_rate, forward.old_rate, forward.ex_date) == ("AAPL", 3, 2, days[0])
+    assert (reverse.symbol, reverse.new_rate, reverse.old_rate, reverse.ex_date) == ("KO", 1, 8, days[1])
+    [renamed], [merged] = found.data["name_changes"], found.data["stock_and_cash_mergers"]
+    assert (renamed.old_symbol, renamed.new_symbol, renamed.process_date) == ("OLDCO", "NEWCO", days[0])
+    assert (merged.acquirer_symbol, merged.acquirer_rate, merged.cash_rate) == ("KO", 0.5, 7.8)
 
 
 def test_calendar_clock_and_assets_are_read(vendor: AlpacaSimulator, urls: tuple[str, str]) -> None:

@@ -1,0 +1,49 @@
+"""The European Central Bank: reference rates of the euro, once a working day. No key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import httpx
+
+from fin_infra.datasets.fx_rates import FxRates
+from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source
+from fin_infra.providers.ecb import client, frames, symbols, wire
+
+
+def nobody(secrets: Mapping[str, str]) -> httpx.Auth:
+    """No credential at all."""
+    return httpx.Auth()
+
+
+PROVIDER = Provider(
+    name="ecb",
+    title="European Central Bank",
+    base_url="https://www.ecb.europa.eu",
+    domains={"fx": ("fx_rates",)},
+    auth=nobody,
+    secrets=(),
+    refusal_word=wire.refusal_word,
+    refusals=(
+        Refusal(404, "", "not_found", "the file is not where it was; its rates are kept"),
+        Refusal(429, "", "rate_limited", "it is asked again after the wait"),
+    ),
+    sources=(
+        Source(
+            kind="series",
+            fetch=client.rates,
+            feeds=(Feed(FxRates, wire.rates, frames.rates),),
+            # published at about 16:00 in Frankfurt, before TARGET closes at 18:00
+            series=Series(
+                ticker=symbols.to_ecb, calendar=symbols.calendar, lags={"TARGET": timedelta(hours=-1, minutes=-45)}
+            ),
+        ),
+    ),
+    attribution="Source: European Central Bank (ecb.europa.eu). Reference rates are for information only.",
+    facts=(
+        "One rate per TARGET working day, published at about 16:00 in Frankfurt; not meant for transactions.",
+        "Units of a currency per euro, 4 to 6 significant digits, which cross rates inherit.",
+        "Currencies come and go: no rouble since 2022-03-01, no kuna since 2023, no lev since 2026.",
+    ),
+)

@@ -1,0 +1,51 @@
+"""Frankfurter: the ECB's reference rates as JSON, hosted by volunteers or by yourself. API version 1, no key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import httpx
+
+from fin_infra.datasets.fx_rates import FxRates
+from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source
+from fin_infra.providers.frankfurter import client, frames, symbols, wire
+
+
+def nobody(secrets: Mapping[str, str]) -> httpx.Auth:
+    """No credential at all."""
+    return httpx.Auth()
+
+
+PROVIDER = Provider(
+    name="frankfurter",
+    title="Frankfurter",
+    base_url="https://api.frankfurter.dev",
+    domains={"fx": ("fx_rates",)},
+    auth=nobody,
+    secrets=(),
+    refusal_word=wire.refusal_word,
+    refusals=(
+        Refusal(404, "", "not_found", "frankfurter has nothing for these days; the rates held are kept"),
+        Refusal(422, "", "bad_request", "our request was malformed; look at the evidence in quarantine"),
+        Refusal(429, "", "rate_limited", "it is asked again after the wait"),
+    ),
+    sources=(
+        Source(
+            kind="series",
+            fetch=client.rates,
+            feeds=(Feed(FxRates, wire.rates, frames.rates),),
+            # the ECB publishes at about 16:00 in Frankfurt, TARGET closes at 18:00
+            series=Series(
+                ticker=symbols.to_frankfurter, calendar=symbols.calendar,
+                lags={"TARGET": timedelta(hours=-1, minutes=-30)},
+            ),
+        ),
+    ),
+    attribution="Data by Frankfurter (frankfurter.dev), from the European Central Bank.",
+    facts=(
+        "The ECB's rates, a few minutes later than there; of another provider, so another series (read 2026-11-24).",
+        "No quota is published; fair use. It can be hosted by yourself: set FIN_INFRA_FRANKFURTER_BASE_URL.",
+        "Version 2 blends several central banks and is not used.",
+    ),
+)  # fmt: skip
