@@ -75,7 +75,9 @@ def never(year: int) -> list[date]:
 
 
 def target_holidays(year: int) -> list[date]:
-    """The closing days of TARGET, by the decisions of the ECB for 2000, 2001 and from 2002 until further notice."""
+    """The closing days of TARGET, as the ECB decided for 1999, 2000, 2001 and from 2002 until further notice."""
+    if year == 1999:
+        return [date(1999, 1, 1), date(1999, 12, 25), date(1999, 12, 31)]
     found = [
         date(year, 1, 1), easter(year) - timedelta(days=2), easter(year) + timedelta(days=1), date(year, 5, 1),
         date(year, 12, 25), date(year, 12, 26),
@@ -194,7 +196,7 @@ EXCHANGES = {
     ),
     "XNSE": Exchange(
         "National Stock Exchange of India", "NSE", "exchange_calendars has none", "Asia/Kolkata", END_OF_2026,
-        "NSE, trading holidays 2026, circular of 2025-12, nseindia.com",
+        "NSE, trading holidays 2026, nseindia.com",
         first=date(1997, 1, 1), last=END_OF_2026,
     ),
     "XBKK": original("XBKK", "Stock Exchange of Thailand", "Asia/Bangkok", "SET, holidays 2026, set.or.th"),
@@ -253,9 +255,9 @@ EXCHANGES = {
         "days with an ECB reference rate", None, "the ECB's rule is six days a year, no library has it with hours",
         "Europe/Berlin", date(2035, 12, 31),
         "ECB press release of 2000-12-14, TARGET closing days from 2002 until further notice",
-        first=date(2000, 1, 1),
+        first=date(1999, 1, 4),  # the day of the first reference rate
         regimes=(
-            Regime(date(2000, 1, 1), weekdays("07:00-18:00")),
+            Regime(date(1999, 1, 4), weekdays("07:00-18:00")),
             Regime(date(2023, 3, 20), weekdays("02:30-18:00")),  # the launch of T2
         ),
         closed=target_holidays,
