@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Connection": "fin_infra.connections",
+    "InstrumentKey": "fin_infra.instruments.key",
     "Settings": "fin_infra.settings",
     "SyncReport": "fin_infra.engine",
     "WebhookReceipt": "fin_infra.webhooks",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from fin_infra.connections import connect as connect
     from fin_infra.connections import disconnect as disconnect
     from fin_infra.engine import SyncReport as SyncReport
+    from fin_infra.instruments.key import InstrumentKey as InstrumentKey
     from fin_infra.providers import resolve as resolve
     from fin_infra.reader import read as read
     from fin_infra.runtime import receive_webhook as receive_webhook

@@ -25,9 +25,9 @@ class Exchange:
     """What is compiled of one exchange.
 
     `library`: the calendar it is read from, of pandas_market_calendars or, by that name, of exchange_calendars;
-    `chosen` says why this one. None where `regimes` and `closed` are the rule itself. `regimes` are read from the library where they are not stated.
-    `published`: up to this day the exchange has announced its holidays, see `published_in`; the rules go on to `last`,
-    and those sessions are provisional.
+    `chosen` says why this one. None where `regimes` and `closed` are the rule itself. `regimes` are read from the
+    library where they are not stated. `published`: up to this day the exchange has announced its holidays, see
+    `published_in`; the rules go on to `last`, and those sessions are provisional.
     """
 
     name: str
@@ -101,7 +101,7 @@ EXCHANGES = {
     "XBUE": original(
         "XBUE", "Buenos Aires Stock Exchange", "America/Argentina/Buenos_Aires", "BYMA, holidays 2026, byma.com.ar",
     ),
-    "XBOG": original("XBOG", "Colombia Securities Exchange", "America/New_York", "bvc, holiday calendar 2026, bvc.com.co"),
+    "XBOG": original("XBOG", "Colombia Securities Exchange", "America/New_York", "bvc, holidays 2026, bvc.com.co"),
     "XSGO": original("XSGO", "Santiago Stock Exchange", "America/Santiago", "holidays 2026, bolsadesantiago.com"),
     "XLIM": original("XLIM", "Lima Stock Exchange", "America/Lima", "nuam, holiday calendar 2026, bvl.com.pe"),
     "XBDA": original("XBDA", "Bermuda Stock Exchange", "Atlantic/Bermuda", "BSX, market holidays 2026, bsx.com"),
@@ -134,7 +134,7 @@ EXCHANGES = {
     "XFRA": original("XFRA", "Frankfurt Stock Exchange", "Europe/Berlin", "trading calendar 2026, boerse-frankfurt.de"),
     "XSTU": original("XSTU", "Stuttgart Stock Exchange", "Europe/Berlin", "trading calendar 2026, boerse-stuttgart.de"),
     "XHAM": original("XHAM", "Hamburg Stock Exchange", "Europe/Berlin", "trading calendar 2026, boersenag.de"),
-    "XDUS": original("XDUS", "Düsseldorf Stock Exchange", "Europe/Berlin", "trading calendar 2026, boerse-duesseldorf.de"),
+    "XDUS": original("XDUS", "Düsseldorf Stock Exchange", "Europe/Berlin", "calendar 2026, boerse-duesseldorf.de"),
     "XEUR": original(
         "XEUR", "Eurex", "Europe/Berlin", "Eurex, trading calendar 2026, eurex.com",
         chosen="the library's own EUREX opens on 24 and 31 December and has a British substitute for Boxing Day",
@@ -163,7 +163,7 @@ EXCHANGES = {
     "XBEL": original("XBEL", "Belgrade Stock Exchange", "Europe/Belgrade", "BELEX, trading calendar 2026, belex.rs"),
     "XCYS": original("XCYS", "Cyprus Stock Exchange", "Asia/Nicosia", "CSE, holidays 2026, cse.com.cy"),
     "XATH": original("ASEX", "Athens Stock Exchange", "Europe/Athens", "ATHEX, holidays 2026, athexgroup.gr"),
-    "XIST": original("XIST", "Borsa Istanbul", "Europe/Istanbul", "Borsa İstanbul, official holidays 2026, borsaistanbul.com"),
+    "XIST": original("XIST", "Borsa Istanbul", "Europe/Istanbul", "official holidays 2026, borsaistanbul.com"),
     "XTAE": original(
         "XTAE", "Tel Aviv Stock Exchange", "Asia/Jerusalem", "TASE, vacation schedule 2026, tase.co.il",
         regimes=(
@@ -176,7 +176,7 @@ EXCHANGES = {
         ),
         chosen="knows the short Sundays and half days, the library's own TASE has one close for all",
     ),
-    "XJSE": original("XJSE", "Johannesburg Stock Exchange", "Africa/Johannesburg", "JSE, trading calendar 2026, jse.co.za"),
+    "XJSE": original("XJSE", "Johannesburg Stock Exchange", "Africa/Johannesburg", "JSE, calendar 2026, jse.co.za"),
     "XSAU": original(
         "XSAU", "Saudi Exchange", "Asia/Riyadh", "Saudi Exchange, trading holidays 2026, saudiexchange.sa",
         first=date(2021, 1, 1), last=date(2029, 12, 31),
@@ -263,7 +263,8 @@ EXCHANGES = {
 }  # fmt: skip
 
 ALIASES = {
-    "XNAS": "XNYS", "XASE": "XNYS", "ARCX": "XNYS", "BATS": "XNYS", "IEXG": "XNYS",
-    "XTSX": "XTSE", "XSHE": "XSHG", "XKOS": "XKRX", "ROCO": "XTAI",
+    "XNAS": ("Nasdaq", "XNYS"), "XASE": ("NYSE American", "XNYS"), "ARCX": ("NYSE Arca", "XNYS"),
+    "BATS": ("Cboe BZX", "XNYS"), "IEXG": ("Investors Exchange", "XNYS"), "XTSX": ("TSX Venture Exchange", "XTSE"),
+    "XSHE": ("Shenzhen Stock Exchange", "XSHG"), "XKOS": ("KOSDAQ", "XKRX"), "ROCO": ("Taipei Exchange", "XTAI"),
 }  # fmt: skip
-"""Exchanges that keep another's sessions."""
+"""Exchanges that keep another's sessions: their name, and whose."""

@@ -6,20 +6,26 @@ import re
 from datetime import date
 from decimal import Decimal
 
-_CALENDARS = {"us": "XNYS", "opt": "XNYS", "crypto": "24/7"}
+_CALENDARS = {"us": "XNYS", "opt": "XNYS", "mf": "XNYS", "crypto": "24/7", "caip19": "24/7", "fx": "FX"}
+_FUTURES = {"xcec": "CMES", "xnym": "CMES", "xcme": "CMES", "xcbt": "CMES"}
+_NO_VENUES = frozenset({"cash", "isin", "figi"})  # of four letters, and no MIC
 _OCC = re.compile(r"([A-Z][A-Z0-9.]{0,5}) *([0-9]{2})([0-9]{2})([0-9]{2})([CP])([0-9]{8})")
 _OPTION = re.compile(r"opt:([A-Z0-9.]+):20([0-9]{2})-([0-9]{2})-([0-9]{2}):([CP]):([0-9]+(?:\.[0-9]+)?)")
 
 
 def calendar_of(instrument: str) -> str | None:
-    """The calendar whose sessions an instrument has: a MIC or 24/7; None where it is not known.
+    """The calendar whose sessions an instrument has: a MIC, FX, CMES or 24/7; None where its name does not tell.
 
-    `us:AAPL` → `XNYS`, `crypto:bitcoin` → `24/7`, `xlon:VOD` → `XLON`.
+    `us:AAPL` → `XNYS`, `mf:VFIAX` → `XNYS`, `crypto:bitcoin` → `24/7`, `xlon:VOD` → `XLON`, `fut:xcec:GC` → `CMES`,
+    `fx:EURUSD` → `FX`. None for an index, an ISIN and other identifiers, cash, and a vendor's own id. Whether we have
+    that calendar is another question.
     """
-    namespace = instrument.partition(":")[0]
+    namespace, _, symbol = instrument.partition(":")
     if namespace in _CALENDARS:
         return _CALENDARS[namespace]
-    return namespace.upper() if re.fullmatch(r"x[a-z0-9]{3}", namespace) else None
+    if namespace == "fut":
+        return _FUTURES.get(symbol.partition(":")[0])
+    return namespace.upper() if re.fullmatch(r"[a-z0-9]{4}", namespace) and namespace not in _NO_VENUES else None
 
 
 def option_of(occ: str) -> str | None:

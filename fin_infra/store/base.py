@@ -12,6 +12,7 @@ import polars as pl
 from sqlalchemy import Connection as SqlConnection
 
 from fin_infra.datasets.base import Dataset
+from fin_infra.instruments.aliases import SymbolAlias
 
 Now = Callable[[], datetime]
 
@@ -263,6 +264,17 @@ class Store(Protocol):
 
     def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Different values of these columns among all rows, current and past, that are equal to `where`."""
+        ...
+
+    def symbol_aliases(self, provider: str | None = None) -> list[SymbolAlias]:
+        """What symbols of a vendor, or of all, were said to mean; by vendor, symbol and first day."""
+        ...
+
+    def say_symbol(self, alias: SymbolAlias, now: datetime) -> None:
+        """Keeps an alias; the same symbol from the same day on is said anew.
+
+        Raises `UsageError` when it overlaps another one of its symbol: one day would have two meanings.
+        """
         ...
 
     def idle_connections(self, tenant: str) -> list[str]:

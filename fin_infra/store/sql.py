@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from fin_infra.datasets import SYNCED
 from fin_infra.datasets.base import INSTANT, Dataset
 from fin_infra.errors import StaleCursor, StoreError, UsageError
+from fin_infra.instruments.aliases import SymbolAlias, overlapping
 from fin_infra.store import tables
 from fin_infra.store.base import (
     Alias,
@@ -468,6 +469,33 @@ class SqlStore:
         with self.reading() as sql:
             return sorted(tuple(row) for row in sql.execute(union(*parts)))
 
+    def symbol_aliases(self, provider: str | None = None) -> list[SymbolAlias]:
+        a = tables.SYMBOL_ALIASES.c
+        query = select(a.provider, a.symbol, a.instrument, a.reason, a.valid_from, a.valid_to)
+        query = query if provider is None else query.where(a.provider == provider)
+        with self.reading() as sql:
+            found = sql.execute(query.order_by(a.provider, a.symbol, a.valid_from)).all()
+        return [SymbolAlias(*row[:4], _day(row.valid_from), _day(row.valid_to)) for row in found]
+
+    def say_symbol(self, alias: SymbolAlias, now: datetime) -> None:
+        a, first = tables.SYMBOL_ALIASES.c, alias.valid_from.isoformat() if alias.valid_from else ""
+        with self.writing(alone=True) as sql:
+            for other in self.symbol_aliases(alias.provider):
+                same = other.symbol == alias.symbol
+                if same and other.valid_from != alias.valid_from and overlapping(other, alias):
+                    raise UsageError(
+                        f"{alias.provider} symbol {alias.symbol!r} already means {other.instrument} "
+                        f"from {other.valid_from or 'ever'} to {other.valid_to or 'now'}; end that one first, with --to"
+                    )
+            mine = (a.provider == alias.provider, a.symbol == alias.symbol, a.valid_from == first)
+            sql.execute(delete(tables.SYMBOL_ALIASES).where(*mine))
+            row = {
+                "provider": alias.provider, "symbol": alias.symbol, "valid_from": first, "reason": alias.reason,
+                "valid_to": alias.valid_to.isoformat() if alias.valid_to else None, "instrument": alias.instrument,
+                "recorded_at": micros(now),
+            }  # fmt: skip
+            sql.execute(tables.SYMBOL_ALIASES.insert().values(row))
+
     def idle_connections(self, tenant: str) -> list[str]:
         with self.reading() as sql:
             query = "SELECT connection_id FROM connections WHERE tenant_id = ? AND state <> 'active'"
@@ -725,3 +753,7 @@ def _filters(table: Table, name: str, query: Query) -> list[Any]:
 def _first_of(day: date, column: Any) -> str | int:
     """The day's begin as the column stores it: a date, or its first microsecond in UTC."""
     return day.isoformat() if isinstance(column.type, Text) else micros(datetime.combine(day, time(), UTC))
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

@@ -110,8 +110,10 @@ def test_what_occ_cannot_write_has_no_symbol_rather_than_a_rounded_one(key: str)
     ("key", "name"),
     [
         ("us:AAPL", "XNYS"), ("opt:AAPL:2026-01-16:C:200", "XNYS"), ("crypto:bitcoin", "24/7"), ("xlon:VOD", "XLON"),
-        ("alpaca:b28f4066-5c6d-479b-a2af-85dc1a8f16fb", None), ("fx:EURUSD", None), ("isin:US0378331005", None),
-        ("figi:BBG000B9XRY4", None), ("caip19:eip155:1/slip44:60", None), ("", None),
+        ("alpaca:b28f4066-5c6d-479b-a2af-85dc1a8f16fb", None), ("fx:EURUSD", "FX"), ("isin:US0378331005", None),
+        ("figi:BBG000B9XRY4", None), ("caip19:eip155:1/slip44:60", "24/7"), ("", None),
+        ("mf:VFIAX", "XNYS"), ("bvmf:PETR4", "BVMF"), ("roco:6488", "ROCO"), ("fut:xcec:GC", "CMES"),
+        ("fut:ifus:KC", None), ("idx:SPX", None), ("cash:USD", None), ("sedol:0263494", None),
     ],
 )  # fmt: skip
 def test_the_calendar_of_an_instrument(key: str, name: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fin_infra.instruments import occ_of, option_of
+from fin_infra.instruments.notation import Notation
 
 COINS = {
     "AAVE": "aave", "ADA": "cardano", "ALGO": "algorand", "ARB": "arbitrum", "AVAX": "avalanche-2",
@@ -17,6 +18,8 @@ COINS = {
     "WIF": "dogwifcoin", "XRP": "ripple", "XTZ": "tezos", "YFI": "yearn-finance",
 }  # fmt: skip
 """Alpaca's coins by the id CoinGecko gives them: a ticker alone names several coins."""
+CLASSES = {"crypto": "crypto", "option": "us_option", "equity": "us_equity", "etf": "us_equity"}
+"""Alpaca's asset class of a kind of ours."""
 _TICKERS = {coin: ticker for ticker, coin in COINS.items()}
 _EQUITY = re.compile(r"[A-Z][A-Z0-9]*(?:\.[A-Z]{1,3})?")
 
@@ -62,3 +65,14 @@ def priced(instrument: str) -> str | None:
 def acting(instrument: str) -> str | None:
     """What corporate actions are asked by: shares and funds. A coin has none, an option those of its share."""
     return to_alpaca(instrument) if instrument.startswith("us:") else None
+
+
+def _pays(symbol: str) -> str | None:
+    return symbol.partition("/")[2] or None
+
+
+NOTATION = Notation(
+    lambda key: to_alpaca(str(key)),
+    lambda symbol, context: from_alpaca(symbol, CLASSES.get(context.kind or "")),
+    pays=_pays,
+)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fin_infra.instruments import option_of
+from fin_infra.instruments import occ_of, option_of
+from fin_infra.instruments.key import InstrumentKey
+from fin_infra.instruments.notation import Context, Notation
+from fin_infra.instruments.venues import US_MICS
 
-US_MICS = frozenset(
-    {"XNYS", "XNAS", "XASE", "ARCX", "BATS", "BATY", "EDGA", "EDGX", "XCHI", "XPHL", "XBOS", "IEXG", "MEMX", "XNGS",
-     "XNMS", "XNCM", "XCIS", "AMXO", "OTCM", "OTCQ", "OTCB", "PINX", "XOTC", "PSGM"}
-)  # fmt: skip
-"""Venues whose tickers form one namespace, that of US listings (ISO 10383)."""
 COINS = {
     "AAVE": "aave", "ADA": "cardano", "ALGO": "algorand", "ATOM": "cosmos", "AVAX": "avalanche-2",
     "BCH": "bitcoin-cash", "BTC": "bitcoin", "DOGE": "dogecoin", "DOT": "polkadot", "ETC": "ethereum-classic",
@@ -98,3 +96,39 @@ def _option(security: Security, ticker: str) -> str | None:
         return None
     thousandths = int(strike[1]) * 1000 + int((strike[2] or "").ljust(3, "0"))
     return option_of(f"{root}{day[2:4]}{day[5:7]}{day[8:10]}{right}{thousandths:08d}")
+
+
+# -- a ticker alone, as the rest of the house spells it ----------------------------------------------------------------
+
+TYPES = {"equity": "equity", "etf": "etf", "fund": "mutual fund", "crypto": "cryptocurrency", "cash": "cash",
+         "option": "derivative", "bond": "fixed income"}  # fmt: skip
+"""Plaid's type of a kind of ours."""
+_TICKERS = {coin: ticker for ticker, coin in COINS.items()}
+
+
+def to_plaid(key: InstrumentKey) -> str | None:
+    """What Plaid has as ticker: `CUR:USD` of cash, `CUR:BTC` of a coin, the exchange's of a listing, an OCC symbol."""
+    match key.namespace:
+        case "cash":
+            return f"CUR:{key.symbol}"
+        case "crypto":
+            return f"CUR:{_TICKERS[key.symbol]}" if key.symbol in _TICKERS else None
+        case "opt":
+            return occ_of(str(key))
+        case "us":
+            return key.symbol if _US_TICKER.fullmatch(key.symbol) else None
+        case _:
+            return key.symbol if key.is_mic and _TICKER.fullmatch(key.symbol) else None
+
+
+def from_plaid(symbol: str, context: Context = Context()) -> str | None:  # noqa: B008 - immutable
+    """The way back; a listed ticker needs its venue (`mic`), as a security of Plaid says it."""
+    if symbol.startswith("CUR:"):
+        code = _code(symbol)
+        return f"crypto:{COINS[code]}" if code in COINS else f"cash:{code}" if re.fullmatch(r"[A-Z]{3}", code) else None
+    kind = context.kind or ("equity" if context.mic else "derivative")
+    security = {"type": TYPES.get(kind, kind), "ticker_symbol": symbol, "market_identifier_code": context.mic}
+    return key_of(security)
+
+
+NOTATION = Notation(to_plaid, from_plaid, paired=True)

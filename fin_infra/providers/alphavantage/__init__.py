@@ -1,0 +1,1 @@
+"""Alpha Vantage: so far only its spelling of instruments, see `symbols`."""

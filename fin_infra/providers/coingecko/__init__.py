@@ -1,0 +1,1 @@
+"""CoinGecko: so far only its spelling of instruments, see `symbols`."""

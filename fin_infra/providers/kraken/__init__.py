@@ -1,0 +1,1 @@
+"""Kraken: so far only its spelling of instruments, see `symbols`."""

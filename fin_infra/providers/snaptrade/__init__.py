@@ -1,0 +1,1 @@
+"""SnapTrade: so far only its spelling of instruments, see `symbols`."""

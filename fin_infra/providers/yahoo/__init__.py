@@ -1,0 +1,1 @@
+"""Yahoo Finance: so far only its spelling of instruments, see `symbols`."""
