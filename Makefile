@@ -42,7 +42,7 @@ accept: ## the acceptance stack in containers (PROFILE=smoke)
 	@command -v docker >/dev/null || { echo "error: there is no docker here; make accept-native needs none"; exit 2; }
 	@trap 'exit 130' INT TERM; trap '$(MAKE) --no-print-directory down' EXIT; \
 	$(MAKE) --no-print-directory up wait && $(COMPOSE) run --rm tester || { $(COMPOSE) logs --no-color --tail 40; exit 1; }; \
-	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 -e access-sandbox-a0 \
+	! $(COMPOSE) logs --no-color | grep -F -e test_token_a0 -e PKA0 -e secret-a0 -e access-sandbox-a0 -e key-a0 \
 	|| { echo "error: the logs above hold a secret"; exit 1; }
 
 up:
@@ -96,7 +96,7 @@ docs: $(READY) ## write the pages that are made from the code
 	@$(BIN)/python -m fin_infra.docs
 
 calendars: $(READY) ## compile the shipped sessions anew
-	@$(BIN)/python -m fin_infra.calendars.build
+	@$(BIN)/fin-infra calendar build
 
 lock: ## resolve the dependencies anew
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet 'uv>=0.5'; }

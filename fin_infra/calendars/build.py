@@ -12,19 +12,20 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fin_infra.calendars.calendar import Kind
 from fin_infra.calendars.exchanges import ALIASES, EXCHANGES, Exchange, Regime
-from fin_infra.calendars.snapshot import EVE, SNAPSHOT, Hours, hours, usual
+from fin_infra.calendars.snapshot import EVE, Hours, hours, usual
 from fin_infra.errors import UsageError
 
 OVERRIDES = Path(__file__).with_name("overrides.csv")
-COLUMNS = ["mic", "date", "expected", "open", "close", "reason", "source"]
+COLUMNS = ["mic", "date", "expected", "open", "close", "breaks", "reason", "source"]
 VERSION = 2
+DIRECT = "exchange_calendars "
 
 
 class Override(NamedTuple):
@@ -37,30 +38,31 @@ class Override(NamedTuple):
     place: str
 
 
-def build(overrides: Path = OVERRIDES, only: Iterable[str] = EXCHANGES) -> dict[str, str]:
+def build(overrides: Path | None = None, only: Iterable[str] | None = None) -> dict[str, str]:
     """The text of each calendar's entry: the same library and overrides give the same bytes.
 
     Raises `UsageError` where the library is missing or loses sessions, and at an override that is not whole.
     """
-    known = read_overrides(overrides)
+    known = read_overrides(overrides or OVERRIDES)
     texts = {}
-    for mic in only:
+    for mic in only or EXCHANGES:
         exchange = EXCHANGES[mic]
         texts[mic] = entry(exchange, [override for override in known if override.mic == mic])
-    for alias, mic in ALIASES.items():
+    for alias, (name, mic) in ALIASES.items():
         if mic in texts:
-            texts[alias] = _text({"version": VERSION, "same_as": mic})
+            texts[alias] = _text({"version": VERSION, "name": name, "same_as": mic})
     return dict(sorted(texts.items()))
 
 
 def entry(exchange: Exchange, overrides: Sequence[Override]) -> str:
     """The entry of one exchange, with what we know better."""
     regimes = exchange.regimes
-    if exchange.library is None:
-        assert exchange.closed is not None
+    if exchange.closed is not None:
         sessions = ruled_sessions(exchange, exchange.closed)
     else:
         sessions, found = library_sessions(exchange)
+        if regimes:
+            sessions = {day: _ours(day, held, found, regimes) for day, held in sessions.items()}
         regimes = regimes or found
     kinds: dict[date, Kind] = {}
     for override in overrides:
@@ -85,21 +87,74 @@ def library_sessions(exchange: Exchange) -> tuple[dict[date, Hours], tuple[Regim
     """The library's sessions, oldest first, and its regular hours. Raises `UsageError` where it gives half of them."""
     try:
         import pandas
-        import pandas_market_calendars
+        import pandas_market_calendars  # brings exchange_calendars
     except ImportError:
         raise UsageError("compiling calendars needs the extra `calendars`; install fin-infra[calendars]") from None
     if tuple(int(part) for part in pandas.__version__.split(".")[:2]) >= (3, 1):
         raise UsageError(f"pandas {pandas.__version__} silently loses sessions; install pandas<3.1")
-    library = pandas_market_calendars.get_calendar(exchange.library)
-    schedule = library.schedule(exchange.first, exchange.last, tz=exchange.zone)
+    assert exchange.library is not None
+    if exchange.library.startswith(DIRECT):
+        schedule, times, closed = _from_exchange_calendars(exchange)
+    else:
+        library = pandas_market_calendars.get_calendar(exchange.library)
+        schedule = library.schedule(exchange.first, exchange.last, tz=exchange.zone)
+        times = library.regular_market_times
+        closed = library.holidays().holidays
     found: dict[date, Hours] = {}
-    for stamp, *times in zip(schedule.index, *(schedule[name] for name in _columns(schedule)), strict=True):
+    for stamp, *moments in zip(schedule.index, *(schedule[name] for name in _columns(schedule)), strict=True):
         day = stamp.date()
         try:
-            found[day] = _hours_on(day, [None if pandas.isna(time) else time.to_pydatetime() for time in times])
+            found[day] = _hours_on(day, [None if pandas.isna(at) else at.to_pydatetime() for at in moments])
         except ValueError as error:
             raise UsageError(f"{exchange.library} {day}: {error}") from None
-    return found, _regimes(exchange, library.regular_market_times)
+    regimes = _regimes(exchange, times)
+    refuse_losses(exchange, found, exchange.regimes or regimes, {pandas.Timestamp(day).date() for day in closed})
+    return found, regimes
+
+
+def refuse_losses(
+    exchange: Exchange, sessions: Container[date], regimes: Sequence[Regime], holidays: Container[date]
+) -> None:
+    """Raises `UsageError` at a day of the weekly pattern that has no session though the library has no holiday on it.
+
+    With pandas 3.1 sessions were lost without a word. Whatever loses some the next time is to be seen here.
+    """
+    lost = [
+        day
+        for day in days(exchange.first, exchange.last)
+        if regime_on(regimes, day).week[day.weekday()] is not None and day not in sessions and day not in holidays
+    ]
+    if lost:
+        raise UsageError(
+            f"{exchange.library} has lost {len(lost)} sessions, the first on {lost[0]}, that it calls no holiday; "
+            "install the versions of requirements.lock"
+        )
+
+
+def _from_exchange_calendars(exchange: Exchange) -> tuple[Any, dict[str, Sequence[Any]], list[Any]]:
+    """The schedule in local time, the regular times and the holidays, as pandas_market_calendars would give them."""
+    import exchange_calendars
+
+    mic = str(exchange.library).removeprefix(DIRECT)
+    calendar = exchange_calendars.get_calendar(mic, start=exchange.first.isoformat(), end=exchange.last.isoformat())
+    schedule = calendar.schedule.apply(lambda column: column.dt.tz_convert(exchange.zone))
+    schedule = schedule.rename(columns={"open": "market_open", "close": "market_close"})
+    times = {"market_open": calendar.open_times, "market_close": calendar.close_times}
+    if calendar.break_start_times:
+        times |= {"break_start": calendar.break_start_times, "break_end": calendar.break_end_times}
+    if calendar.open_offset:
+        times["market_open"] = [(*step, calendar.open_offset) for step in times["market_open"]]
+    rules = calendar.regular_holidays
+    ruled = [] if rules is None else rules.holidays(exchange.first.isoformat(), exchange.last.isoformat())
+    return schedule, times, [*ruled, *calendar.adhoc_holidays]
+
+
+def _ours(day: date, held: Hours, library: Sequence[Regime], regimes: Sequence[Regime]) -> Hours:
+    """On a day with the library's regular hours those that we state hold; its own exceptions stay."""
+    theirs, ours = (regime_on(known, day).week for known in (library, regimes))
+    here = ours[day.weekday()]
+    # the library has one pattern for all weekdays
+    return usual(here)[1] if here is not None and held.text == theirs[0] else held
 
 
 def _columns(schedule: Any) -> list[str]:
@@ -134,7 +189,7 @@ def _regimes(exchange: Exchange, times: Mapping[str, Sequence[Any]]) -> tuple[Re
     for start in sorted(day for day in since if day <= exchange.last):
         opening, *inner, close = ([clock for day, clock in changes[part] if day <= start][-1] for part in parts)
         text = f"{opening}-{close}"
-        if inner and inner[0] != inner[1]:
+        if inner and inner[0] and inner[0] != inner[1]:
             text = f"{opening}-{inner[0]} {inner[1]}-{close}"
         pattern = (text,) * 5 + (None, None)
         if not found or found[-1].week != pattern:
@@ -143,9 +198,12 @@ def _regimes(exchange: Exchange, times: Mapping[str, Sequence[Any]]) -> tuple[Re
 
 
 def _change(step: Any) -> tuple[date, str]:
-    """A library's step of regular hours: from which day, which local time; a third value of -1 is the day before."""
+    """A step of regular hours: from which day, which local time; a third value of -1 is the day before.
+
+    No time at all ends the lunch breaks.
+    """
     since = date.min if step[0] is None else date.fromisoformat(str(step[0])[:10])
-    return since, (EVE if step[2:] == (-1,) else "") + f"{step[1]:%H:%M}"
+    return since, "" if step[1] is None else (EVE if tuple(step[2:]) == (-1,) else "") + f"{step[1]:%H:%M}"
 
 
 def read_overrides(path: Path) -> list[Override]:
@@ -163,7 +221,7 @@ def _override(row: Mapping[str, str], place: str) -> Override:
         raise UsageError(f"{place}: unknown mic {row['mic']!r}; there are: {', '.join(EXCHANGES)}")
     try:
         day = date.fromisoformat(row["date"])
-        told = None if row["expected"] == "closed" else hours(f"{row['open']}-{row['close']}")
+        told = None if row["expected"] == "closed" else _told(row)
     except ValueError as error:
         raise UsageError(f"{place}: {error}") from None
     if not exchange.first <= day <= exchange.last:
@@ -171,6 +229,13 @@ def _override(row: Mapping[str, str], place: str) -> Override:
     if not (row["reason"] and row["source"]):
         raise UsageError(f"{place}: an override needs its reason and its source")
     return Override(row["mic"], day, row["expected"], told, place)
+
+
+def _told(row: Mapping[str, str]) -> Hours:
+    """An override's hours: `breaks` are as `12:00-13:00`, more than one with a blank between."""
+    stops = [stop.partition("-") for stop in row["breaks"].split()]
+    begins, ends = [row["open"], *(end for _, _, end in stops)], [*(begin for begin, _, _ in stops), row["close"]]
+    return hours(" ".join(f"{begin}-{end}" for begin, end in zip(begins, ends, strict=True)))
 
 
 def apply(override: Override, sessions: dict[date, Hours], regimes: Sequence[Regime]) -> Kind | None:
@@ -289,13 +354,3 @@ def _text(entry: Mapping[str, Any]) -> str:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def main() -> int:
-    for mic in write(build(), SNAPSHOT):
-        say(f"{mic} is new")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -214,6 +214,12 @@ class SessionTable(Calendar):
         index = bisect_right(self._opens, moment) - 1
         return self._at(index) if index >= 0 and moment < self._closes[index] else None
 
+    def minutes_to_close(self, at: datetime) -> int | None:
+        moment = self._moment(at)
+        if bisect_right(self._edges, moment) % 2 == 0:
+            return None
+        return int((self._closes[bisect_right(self._closes, moment)] - moment) // 60)
+
     def next_session(self, after: datetime) -> Session:
         index = bisect_right(self._opens, self._moment(after))
         if index == len(self._opens):
@@ -244,7 +250,8 @@ class SessionTable(Calendar):
         return TableColumns(self, self._begin, self._end, self._days, self._opens, self._closes, self._edges, kinds)
 
     def _moment(self, at: datetime) -> float:
-        moment = seconds(at)
+        # what `seconds` does, without a call: this is on the way of every question
+        moment = at.timestamp() if at.tzinfo is not None else seconds(at)
         if not self._begin <= moment < self._end:
             self._beyond(at.isoformat())
         return moment

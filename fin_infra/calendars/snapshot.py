@@ -10,13 +10,12 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fin_infra.calendars.calendar import DAY, EPOCH_DAY, AlwaysOpen, Calendar, Kind, SessionTable
 from fin_infra.errors import UsageError
 
-_LOCAL_EPOCH = datetime(1970, 1, 1)
 STEADY = 14
 """No zone changes its clock and back within so many days: where they begin and end with one offset, all have it."""
 
@@ -29,21 +28,21 @@ EVE = "<"
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """When trading runs on one day: `spans` from begin to stop, in seconds since the day's local midnight.
+    """When trading runs on one day: `times` at which it begins and stops, in turn, in seconds since local midnight.
 
-    More than one span is a session with breaks; a session that opens the evening before begins below 0.
+    More than two are a session with breaks; a session that opens the evening before begins below 0.
     """
 
     text: str
-    spans: tuple[tuple[int, int], ...]
+    times: tuple[int, ...]
 
     @property
     def opening(self) -> int:
-        return self.spans[0][0]
+        return self.times[0]
 
     @property
     def close(self) -> int:
-        return self.spans[-1][1]
+        return self.times[-1]
 
 
 Week = list[tuple[Kind, Hours] | None]
@@ -52,12 +51,14 @@ Week = list[tuple[Kind, Hours] | None]
 
 @cache
 def hours(text: str) -> Hours:
-    """Reads `09:30-12:00 13:00-16:00`. Raises `ValueError` where the times do not ascend."""
-    spans = tuple(_span(part) for part in text.split(" "))
-    times = [moment for span in spans for moment in span]
-    if any(a >= b for a, b in pairwise(times)):
-        raise ValueError(f"the times of {text!r} do not ascend")
-    return Hours(text, spans)
+    """Reads `09:30-12:00 13:00-16:00`. Raises `ValueError` where it is not so, or the times do not ascend."""
+    try:
+        times = tuple(_seconds(clock) for span in text.split(" ") for clock in span.split("-", 1))
+    except ValueError:
+        raise ValueError(f"{text!r} is not as 09:30-12:00 13:00-16:00") from None
+    if len(times) % 2 or any(a >= b for a, b in pairwise(times)):
+        raise ValueError(f"the times of {text!r} do not ascend in pairs")
+    return Hours(text, times)
 
 
 @cache
@@ -82,10 +83,39 @@ def calendar_names() -> list[str]:
     return [*sorted(path.stem for path in SNAPSHOT.glob("*.json")), "24/7"]
 
 
+class Described(NamedTuple):
+    """One line of the list of calendars."""
+
+    mic: str
+    name: str
+    zone: str
+    first: date
+    last: date
+    published: date
+    published_in: str
+
+
+def described() -> list[Described]:
+    """What calendars there are, and up to which day their sessions are announced, by whom."""
+    found = []
+    for mic in calendar_names()[:-1]:
+        entry = entry_of(mic)
+        first, last, published = (date.fromisoformat(entry[part]) for part in ("first", "last", "published"))
+        found.append(Described(mic, entry["name"], entry["zone"], first, last, published, entry["published_in"]))
+    always = AlwaysOpen()
+    return [
+        *found,
+        Described(
+            always.name, "crypto, always open", always.zone, always.first, always.last, always.published,
+            "it has no holidays to announce",
+        ),
+    ]  # fmt: skip
+
+
 def entry_of(mic: str, snapshot: Path = SNAPSHOT) -> Mapping[str, Any]:
     """The entry of a calendar, or of the one whose sessions it keeps."""
     entry: Mapping[str, Any] = json.loads((snapshot / f"{mic}.json").read_text(encoding="utf-8"))
-    return entry_of(entry["same_as"], snapshot) if "same_as" in entry else entry
+    return {**entry_of(entry["same_as"], snapshot), "name": entry["name"]} if "same_as" in entry else entry
 
 
 def expanded(name: str, entry: Mapping[str, Any]) -> SessionTable:
@@ -106,45 +136,45 @@ def expanded(name: str, entry: Mapping[str, Any]) -> SessionTable:
     regimes = [(date.fromisoformat(regime["from"]).toordinal(), week(regime["week"])) for regime in entry["regimes"]]
     begin, end = first.toordinal(), last.toordinal() + 1
     days: list[int] = []
-    opens: list[int] = []
-    closes: list[int] = []
     edges: list[int] = []
     kinds: dict[int, Kind] = {}
+    breaks = any(len(usual[1].times) > 2 for _, pattern in regimes for usual in pattern if usual is not None)
+    breaks = breaks or any(len(hours(text).times) > 2 for _, text in other.values())
+    opens: list[int] = []
+    closes: list[int] = []
     for since, until, pattern in _stretches(regimes, begin, end):
+        before = None
         for start in range(since, until, STEADY):
             stop = min(start + STEADY, until)
             # from the evening before the first day to the midnight after the last one
-            before, after = (_offset(zone, (day - EPOCH_DAY) * DAY) for day in (start - 1, stop))
-            offset = before if before == after else None  # None: the clock changes, and each time is asked for
+            before = _offset(zone, start - 1) if before is None else before
+            before = before if before == _offset(zone, stop) else None  # None: the clock changes
             for day in range(start, stop):
                 usual = pattern[(day - 1) % 7]
                 if day in other:
-                    kinds[day], spans = cast(Kind, other[day][0]), hours(other[day][1]).spans
+                    kinds[day], times = cast(Kind, other[day][0]), hours(other[day][1]).times
                 elif usual is None or day in closed:
                     continue
                 else:
+                    times = usual[1].times
                     if usual[0] != "regular":
                         kinds[day] = usual[0]
-                    spans = usual[1].spans
-                midnight = (day - EPOCH_DAY) * DAY
-                if offset is None:
-                    local = [midnight + moment for span in spans for moment in span]
-                    times = [moment - _offset(zone, moment) for moment in local]
-                else:
-                    begins = midnight - offset
-                    times = [begins + moment for span in spans for moment in span]
+                midnight = (day - EPOCH_DAY) * DAY - (before or 0)
+                moments = [midnight + moment for moment in times]
+                if before is None:
+                    moments = [moment - _offset(zone, EPOCH_DAY, moment) for moment in moments]
                 days.append(day)
-                opens.append(times[0])
-                closes.append(times[-1])
-                edges += times
+                edges += moments
+                if breaks:
+                    opens.append(moments[0])
+                    closes.append(moments[-1])
     # where sessions open the evening before, the last evening belongs to a session that is not known
-    eve = min((usual[1].opening for usual in regimes[-1][1] if usual is not None), default=0)
-    bounds = [(begin - EPOCH_DAY) * DAY, (end - EPOCH_DAY) * DAY + min(eve, 0)]
-    start, stop = (bound - _offset(zone, bound) for bound in bounds)
-    published = date.fromisoformat(entry["published"])
+    eve = min((usual[1].times[0] for usual in regimes[-1][1] if usual is not None), default=0)
+    known = [(begin - EPOCH_DAY) * DAY, (end - EPOCH_DAY) * DAY + min(eve, 0)]
+    start, stop = (moment - _offset(zone, EPOCH_DAY, moment) for moment in known)
     return SessionTable(
-        name, zone, first, last, published, begin=start, end=stop,
-        days=days, opens=opens, closes=closes, edges=edges, kinds=kinds,
+        name, zone, first, last, date.fromisoformat(entry["published"]), begin=start, end=stop, days=days,
+        opens=opens if breaks else edges[::2], closes=closes if breaks else edges[1::2], edges=edges, kinds=kinds,
     )  # fmt: skip
 
 
@@ -169,18 +199,14 @@ def _stretches(regimes: Sequence[tuple[int, Week]], begin: int, end: int) -> lis
     ]
 
 
-def _span(text: str) -> tuple[int, int]:
-    begin, _, end = text.partition("-")
-    return _seconds(begin), _seconds(end)
-
-
 def _seconds(clock: str) -> int:
     moment = time.fromisoformat(clock.removeprefix(EVE))
     return moment.hour * 3600 + moment.minute * 60 - (DAY if clock.startswith(EVE) else 0)
 
 
-def _offset(zone: ZoneInfo, local: int) -> int:
-    """Seconds from UTC of a local time, given in seconds since the local midnight of 1970-01-01."""
-    offset = (_LOCAL_EPOCH + timedelta(seconds=local)).replace(tzinfo=zone).utcoffset()
+def _offset(zone: ZoneInfo, day: int, seconds: int = 0) -> int:
+    """Seconds from UTC of a local time: so many seconds after the midnight that begins the proleptic ordinal `day`."""
+    local = datetime.fromordinal(day)
+    offset = zone.utcoffset(local + timedelta(seconds=seconds) if seconds else local)
     assert offset is not None
     return offset.days * DAY + offset.seconds

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fin_infra.cli import (
+    calendar,
     connections,
     demo,
     doctor,
@@ -53,6 +54,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(instruments.app, name="instruments")
+app.add_typer(calendar.app, name="calendar")
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 

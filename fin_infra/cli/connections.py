@@ -97,7 +97,7 @@ def add(
 
     found = resolve(provider)
     connections = _connections()
-    given = _secrets(found, secret, secret_stdin)
+    given = _secrets(found, secret, secret_stdin, without=True)
     secrets = _exchanged(found, given)
     try:
         connection = connections.add(found, secrets, tenant=tenant)
@@ -285,8 +285,13 @@ def _row(connection: Connection) -> dict[str, object]:
     return asdict(connection)
 
 
-def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> dict[str, str]:
-    """The secret's fields from where the options say. No message repeats a value."""
+def _secrets(
+    provider: Provider, given: list[str] | None, from_stdin: bool, *, without: bool = False
+) -> dict[str, str]:  # fmt: skip
+    """The secret's fields from where the options say. No message repeats a value.
+
+    `without`: none is needed where all fields are optional. A relink must say so: it would drop the key it had.
+    """
     import json
 
     from fin_infra.errors import UsageError
@@ -296,8 +301,8 @@ def _secrets(provider: Provider, given: list[str] | None, from_stdin: bool) -> d
     own = [field.name for field in provider.secrets]
     if not own and (from_stdin or given):
         raise UsageError(f"{provider.name} takes no secret: leave it out")
-    if not (from_stdin or given) and not any(field.required for field in provider.secrets):
-        return {}  # it works without one
+    if not (from_stdin or given) and (not own or (without and not any(f.required for f in provider.secrets))):
+        return {}
     fields = [*own, *([linking.once] if linking else [])]
     if from_stdin:
         if given:

@@ -159,7 +159,13 @@ def worth(
     accounts, balances, holdings = (
         read(name, tenant=tenant, store=store).collect() for name in ("accounts", "balances", "holdings")
     )
-    found = net_worth(accounts, balances, holdings, read("prices", store=store).collect())
+    found = net_worth(
+        accounts,
+        balances,
+        holdings,
+        read("prices", store=store).collect(),
+        read("corporate_actions", store=store).collect(),
+    )
     converted = None if to is None else in_one(found, to, day, read("fx_rates", until=day, store=store).collect())
     if as_json:
         put_json(_as_json(found, converted))

@@ -302,7 +302,7 @@ def _spot(
     if held is not None:
         gone = [*done.rows["transaction_id"].to_list(), *done.removed]
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
-    came = done.rows.filter(pl.col("status") != "expired")["booked_on"]  # an expired row is none of the answer
+    came = _days(done.rows, "expired", others=True)  # an expired row is none of the answer
     days = [day for day in (came.max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
@@ -316,9 +316,15 @@ def _spot(
 
 def _pending(rows: pl.DataFrame) -> pl.Series:
     """The dates of the pending rows."""
-    if "pending" not in rows["status"].to_list():
-        return rows["booked_on"].clear()
-    return rows.filter(pl.col("status") == "pending")["booked_on"]
+    return _days(rows, "pending")
+
+
+def _days(rows: pl.DataFrame, status: str, *, others: bool = False) -> pl.Series:
+    """The dates of the rows with this status, or of all others. Mostly none has it: then nothing is filtered."""
+    days, statuses = rows["booked_on"], rows["status"]
+    if status not in statuses.to_list():
+        return days if others else days.clear()
+    return days.filter(statuses != status if others else statuses == status)
 
 
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:

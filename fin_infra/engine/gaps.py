@@ -43,7 +43,7 @@ def gaps(held: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     if found is None:
         found = _sweep(held.with_columns(pl.col("instrument").cast(pl.String)).sort("instrument", "session"), expected)
         assert found is not None, "sorted bars have one run per instrument"
-    sessions = pl.concat([DAYS, *(_table(name).sessions for name in _calendars(spans))])
+    sessions = pl.concat([DAYS, *(_sessions(name) for name in _calendars(spans))])
     return (
         pl.concat([_edges(found, expected), _holes(found)])
         .with_columns(a=pl.max_horizontal("a", "low"), b=pl.min_horizontal("b", "high"))
@@ -78,21 +78,6 @@ def _one_by_one(held: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=GAPS, orient="row")
 
 
-class _Table(NamedTuple):
-    """A calendar's `sessions`, and the ordinal of each day from `first` on, in days since 1970; null without one."""
-
-    sessions: pl.Series
-    first: int
-    ordinals: pl.Series
-
-    def of(self, days: pl.Series) -> pl.Series:
-        """The ordinals of days that are given since 1970."""
-        places = days - self.first
-        if days.len() and (places.min() < 0 or places.max() >= self.ordinals.len()):  # type: ignore[operator]
-            places = places.set((places < 0) | (places >= self.ordinals.len()), None)
-        return self.ordinals.gather(places)
-
-
 class _Swept(NamedTuple):
     """`runs`: of each instrument where its bars `begin` and `end` in `at`, the ordinals of final bars in order.
     `jumps`: where the next ordinal is not the next session's, or another instrument's."""
@@ -103,13 +88,10 @@ class _Swept(NamedTuple):
 
 
 @cache
-def _table(name: str) -> _Table:
+def _sessions(name: str) -> pl.Series:
+    """All sessions of a calendar: an ordinal is a place here."""
     calendar = get_calendar(name)
-    sessions = pl.Series(calendar.dates(calendar.first, calendar.last), dtype=pl.Date)
-    days = pl.date_range(calendar.first, calendar.last, eager=True)
-    is_one = days.is_in(sessions.implode())
-    ordinals = (is_one.cast(pl.Int32).cum_sum() - 1).set(~is_one, None)
-    return _Table(sessions, int(days.to_physical()[0]), ordinals)
+    return pl.Series(calendar.dates(calendar.first, calendar.last), dtype=pl.Date)
 
 
 def _calendars(spans: pl.DataFrame) -> list[str]:
@@ -122,7 +104,7 @@ def _bounds(spans: pl.DataFrame) -> pl.DataFrame:
     numbered = spans.with_columns(pl.col("instrument").cast(pl.String)).with_row_index("row")
     parts, base = [pl.DataFrame(schema=BOUNDS)], 0
     for name in _calendars(spans):
-        part, sessions = numbered.filter(pl.col("calendar") == name), _table(name).sessions
+        part, sessions = numbered.filter(pl.col("calendar") == name), _sessions(name)
         low, high = sessions.search_sorted(part["first"], "left"), sessions.search_sorted(part["last"], "right")
         some = part.select("row", "instrument", "calendar", low=low, high=high.cast(pl.Int32) - 1, base=pl.lit(base))
         parts.append(some.cast(BOUNDS))  # type: ignore[arg-type]
@@ -132,7 +114,7 @@ def _bounds(spans: pl.DataFrame) -> pl.DataFrame:
 
 def _sweep(held: pl.DataFrame, expected: pl.DataFrame) -> _Swept | None:
     """None where the bars are not sorted."""
-    names, days = held["instrument"].rechunk(), held["session"].rechunk().to_physical()
+    names, days = held["instrument"].rechunk(), held["session"].rechunk()
     begins = _places(names != names.shift(1), first=names.len() > 0)
     runs = pl.DataFrame({"instrument": names.gather(begins).cast(pl.String), "begin": begins})
     if runs["instrument"].n_unique() < runs.height:
@@ -161,8 +143,14 @@ def _blocks(runs: pl.DataFrame) -> list[tuple[str | None, int, int]]:
     return list(found.select("name", "begin", "end").iter_rows())
 
 
-def _ordinals(calendar: str | None, days: pl.Series) -> pl.Series:
-    return _table(calendar).of(days) if calendar is not None else ORDINALS.extend_constant(None, days.len())
+def _ordinals(name: str | None, days: pl.Series) -> pl.Series:
+    """Null on days without a session, on those the calendar does not know, and of what is not expected at all."""
+    if name is None or days.is_empty():
+        return ORDINALS.extend_constant(None, days.len())
+    calendar = get_calendar(name)
+    if days.min() < calendar.first or days.max() > calendar.last:  # type: ignore[operator]
+        days = days.set((days < calendar.first) | (days > calendar.last), None)
+    return calendar.ordinals(days)
 
 
 def _edges(found: _Swept, expected: pl.DataFrame) -> pl.DataFrame:

@@ -220,7 +220,7 @@ def judge(
     Moves `spots` on: which sessions have no bar, which have none before them.
     """
     asked, held = sessions_of(wants, series), shape.keyed(held)
-    rows, strays = _within(shape.keyed(built.good), asked, series, shape)
+    rows, strays = _within(shape.keyed(built.good), wants, asked, series, shape)
     anew = {want.instrument for want in wants if spots.get(want.instrument, {}).get("redo")}
     redo = _rebased(rows, held, shape) - anew
     doubts: list[Doubt] = []
@@ -276,7 +276,7 @@ def judged_alone(
         Want(name, name, first or begin, last or end) for name, begin, end in spans if known_calendar(series, name)
     ]
     asked = sessions_of(wants, series)
-    rows, strays = _within(good, asked, series, shape)
+    rows, strays = _within(good, wants, asked, series, shape)
     settled = shape.plain(_settled(rows, rows.clear(), asked, shape))
     return Built(settled, (*built.rejects, *strays), built.differing)
 
@@ -295,20 +295,20 @@ def sessions_of(wants: Sequence[Want], series: Series) -> pl.DataFrame:
 
 
 def _within(
-    rows: pl.DataFrame, asked: pl.DataFrame, series: Series, shape: Shape
-) -> tuple[pl.DataFrame, list[Reject]]:  # fmt: skip
+    rows: pl.DataFrame, wants: Sequence[Want], asked: pl.DataFrame, series: Series, shape: Shape
+) -> tuple[pl.DataFrame, list[Reject]]:
     """Rows of the sessions that were asked for, and the others with the reason."""
     key = ["instrument", "session"]
     inside = rows.join(asked, on=key, how="semi", maintain_order="left")
     if inside.height == rows.height:
         return rows, []
-    spans = asked.group_by("instrument").agg(first=pl.col("session").min(), last=pl.col("session").max())
-    outside = rows.join(asked, on=key, how="anti").join(spans, on="instrument", how="left")
+    spans = {want.instrument: (want.first, want.last) for want in wants}
     strays = []
-    for row in outside.iter_rows(named=True):
-        if row["first"] is None:
+    for row in rows.join(asked, on=key, how="anti", maintain_order="left").iter_rows(named=True):
+        first, last = spans.get(row["instrument"], (None, None))
+        if first is None or last is None:
             reason = "this instrument was not asked for"
-        elif not row["first"] <= row["session"] <= row["last"]:
+        elif not first <= row["session"] <= last:
             reason = f"{row['session']} is outside of what was asked for"
         else:
             reason = f"{row['session']} is no session of {series.calendar(row['instrument'])}"

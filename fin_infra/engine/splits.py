@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from fin_infra.datasets.base import Reject
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.series import MISSED_APART, Judged, Spot
 from fin_infra.instruments import calendar_of
@@ -61,14 +62,15 @@ def steps(bars: pl.DataFrame, actions: pl.DataFrame) -> list[Step]:
         opened=pl.when(pl.col("open") > 0).then("open").otherwise("close").cast(pl.Float64),
         closed=pl.col("close").cast(pl.Float64), paid=pl.col("paid").cast(pl.Float64),
     )  # fmt: skip
-    by = pl.col("paid") / pl.col("opened")
-    acted = pl.col("instrument").is_in(actions["instrument"].unique().to_list())
-    rows = pairs.filter(~by.is_between(1 / LEAST, LEAST) | acted)
+    last = actions.select("instrument", "ex_on", acted_on="ex_on").sort("ex_on")
+    pairs = pairs.sort("session").join_asof(
+        last, left_on="session", right_on="ex_on", by="instrument", check_sortedness=False
+    )
+    moved = ~(pl.col("paid") / pl.col("opened")).is_between(1 / LEAST, LEAST)
+    rows = pairs.filter(moved | (pl.col("acted_on") > pl.col("before")).fill_null(value=False)).sort(KEY)
     found = []
     for row in rows.select(*KEY, "before", "paid", "opened", "closed").iter_rows(named=True):
         between = _between(actions, row["instrument"], row["before"], row["session"])
-        if not between and 1 / LEAST < row["paid"] / row["opened"] < LEAST:
-            continue
         left, closing = (_left(row["paid"], row[name], between) for name in ("opened", "closed"))
         near = simple(left)
         if near is not None and abs(closing / float(near) - 1) <= CLOSES_WITHIN:
@@ -113,8 +115,8 @@ def held_back(
 ) -> Judged:  # fmt: skip
     """The bars that may be kept. `held`: those of the store; `agreed`: whether a second source has the same step.
 
-    Bars behind an unexplained step wait, those that are new as well as those that changed; where bars on both sides of
-    it changed all of them wait: half of each would be worse. `spots` remember the step: `jumps`, session → the session
+    Bars behind an unexplained step wait, those that are new as well as those that changed, see `_behind`: half of each
+    basis would be worse. `spots` remember the step: `jumps`, session → the session
     before it, its ratios and when it was first seen, and `kept` once its bars are.
     """
     if judged.rows.is_empty() or "basis" not in judged.rows.columns:
@@ -129,25 +131,50 @@ def held_back(
     for step in steps(pl.concat([rows, others]), actions):
         found.setdefault(step.instrument, []).append(step)
     waiting: list[pl.Expr] = []
+    strays: list[Reject] = []
     for name in rows["instrument"].unique(maintain_order=True):
-        mine = moved.filter(pl.col("instrument") == name)
-        days = dict(mine.select("session", "changed").iter_rows())
-        spot = spots.setdefault(name, {})
-        held_days = set(others.filter(pl.col("instrument") == name)["session"])
-        seen = set(rows.filter(pl.col("instrument") == name)["session"]) | held_days
-        waits = _noted(spot, found.get(name, []), seen, days, now, agreed)
-        for step in waits:
-            behind = step.session in days
-            beyond = pl.col("session") >= step.session if behind else pl.col("session") <= step.before
-            on_both = any(changed for day, changed in days.items() if (day < step.session) == behind)
-            part = (pl.col("instrument") == name) & pl.col("session").is_in(list(days))
-            waiting.append(part if on_both else part & beyond)
+        mine = pl.col("instrument") == name
+        days = dict(moved.filter(mine).select("session", "changed").iter_rows())
+        seen = {*rows.filter(mine)["session"], *others.filter(mine)["session"]}
+        waits = _noted(spots.setdefault(name, {}), found.get(name, []), seen, days, now, agreed)
+        if late := _behind(waits, days, sorted(seen - set(days))):
+            waiting.append(mine & pl.col("session").is_in(sorted(late)))
+            strays.append(_waits(rows.filter(waiting[-1]), spots[name]["jumps"]))
     if not waiting:
         return judged
     stepped = frozenset(
         name for name in found if any(not jump.get("kept") for jump in spots[name].get("jumps", {}).values())
     )
-    return replace(judged, rows=judged.rows.filter(~pl.any_horizontal(waiting)), stepped=stepped)
+    kept = judged.rows.filter(~pl.any_horizontal(waiting))
+    return replace(judged, rows=kept, strays=(*judged.strays, *strays), stepped=stepped)
+
+
+def _waits(bars: pl.DataFrame, jumps: Mapping[str, Mapping[str, Any]]) -> Reject:
+    """What the quarantine keeps of an instrument's bars that wait: the first of them, and how many there are."""
+    steps = [_sentence(day, jump) for day, jump in jumps.items() if not jump.get("kept")]
+    first = bars.sort("session").row(0, named=True)
+    told = {name: None if first[name] is None else str(first[name]) for name in (*KEY, *VALUES)}
+    return Reject(f"{steps[0]} ({bars.height} in all)", told)
+
+
+def _behind(waits: Sequence[Step], moved: Mapping[date, bool], held: Sequence[date]) -> set[date]:
+    """Which of the days that moved have to wait: those on the side of a step where nothing is held as it came.
+
+    `moved`: day → whether another bar of it is held. In a hole between held bars all of them wait; of a series that
+    changed on both sides of a step all of it does.
+    """
+    late: set[date] = set()
+    for step in waits:
+        before, after = any(day <= step.before for day in held), [day for day in held if day >= step.session]
+        if before and after:
+            begin = max(day for day in held if day <= step.before)
+            late |= {day for day in moved if begin < day < after[0]}
+        elif after:
+            late |= {day for day in moved if day <= step.before}
+        else:
+            late |= {day for day in moved if day >= step.session}
+    changed = {day for day, other in moved.items() if other}
+    return set(moved) if late & changed and changed - late else late
 
 
 def _noted(

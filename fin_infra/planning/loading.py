@@ -24,6 +24,7 @@ from fin_infra.planning.rules import CHOICES, FIELDS, VALUED, WEBHOOK, Rule, con
 from fin_infra.planning.schedules import Schedule
 from fin_infra.providers import PROVIDERS
 
+MICS = "a MIC such as XNYS, or 24/7; fin-infra calendar ls lists them"  # too many to be said
 YEARS = 3 * 366  # days in which a weekday must have had a session
 
 
@@ -83,12 +84,13 @@ def _mic(name: str, line: int, node: yaml.Node, path: Path, faults: list[str]) -
     before = len(faults)
     entries = _entries(node, path, faults, allowed=("mic",), what="field")
     if not entries and len(faults) == before:
-        faults.append(f"{path.name}:{line}: {name}.mic: field required; allowed: {', '.join(calendar_names())}")
+        faults.append(f"{path.name}:{line}: {name}.mic: field required; allowed: {MICS}")
     for _, at, value in entries:
         mic = _plain(value)
         if mic in calendar_names():
             return str(mic)
-        faults.append(f"{path.name}:{at}: {name}.mic: unknown {mic!r}{near(str(mic), calendar_names())}")
+        hint = near(str(mic), calendar_names(), listed=False, most=3)
+        faults.append(f"{path.name}:{at}: {name}.mic: unknown {mic!r}{hint}; allowed: {MICS}")
     return None
 
 

@@ -103,10 +103,10 @@ def cron_line(value: object) -> str:
     return text
 
 
-def near(name: str, allowed: Collection[str], *, listed: bool = True) -> str:
+def near(name: str, allowed: Collection[str], *, listed: bool = True, most: int = 1) -> str:
     """The nearest of the allowed names, and all of them."""
-    close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    close = " or ".join(map(repr, difflib.get_close_matches(name, allowed, n=most)))
+    hint = f" (did you mean {close}?)" if close else ""
     return f"{hint}; allowed: {', '.join(allowed)}" if listed else hint
 
 

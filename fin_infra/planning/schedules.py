@@ -111,14 +111,18 @@ class Schedule:
         return Occurrence(instant(due), self._times.session(base))
 
     def occurrences(self, begin: datetime, end: datetime, stream: str | None = None) -> Iterator[Occurrence]:
-        """All from `begin` on up to, not including, `end`, as far as the calendar reaches."""
+        """All from `begin` on up to, not including, `end`; none beyond the end of the calendar.
+
+        Raises `UsageError` when `begin` is before the calendar's first day.
+        """
         moment = begin - MICROSECOND
         try:
             while (found := self.occurrence_after(moment, stream)).due_at < end:
                 yield found
                 moment = found.due_at
         except UsageError:
-            return
+            if self.calendar is not None and moment.date() < self.calendar.first:
+                raise
 
     def session_at(self, moment: datetime) -> date | None:
         """The newest session that has closed by `moment`: what a run at this instant can be complete for.

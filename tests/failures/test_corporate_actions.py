@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -290,6 +291,42 @@ async def test_t30_the_worth_of_a_position_is_continuous_over_a_split(market: Br
     assert market.findings() == {}
 
 
+async def test_t30_net_worth_is_the_same_when_the_holding_is_older_than_the_split(
+    market: BrokerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    await through(market, "2026-11-24", "2026-11-25")
+    monkeypatch.setenv("FIN_INFRA_STORE_URL", market.settings.store_url)
+
+    def worth() -> Any:
+        done = CliRunner().invoke(app, ["worth", "--tenant", "ada", "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)["total"]
+
+    before = worth()
+    assert before == {"USD": "101000"}
+    await market.sync("prices", at=market.after_close(SPLIT))
+    assert worth() == before, "the holding was read the day before"
+    market.broker.account("PK1").positions = [position("AAPL", qty="500", price="2")]
+    await market.sync("holdings", HOUR)
+    assert worth() == before
+    assert closes(market)["2026-11-27"] == 2
+
+
+async def test_t30_on_the_morning_of_the_split_the_close_is_of_the_day_before(
+    market: BrokerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await flat(market, "AAPL")
+    market.broker.split("AAPL", SPLIT, "50", "1")
+    await through(market, "2026-11-24", "2026-11-25")
+    market.broker.account("PK1").positions = [position("AAPL", qty="500", price="2")]
+    await market.sync("holdings", at=morning(market, "2026-11-27"))
+    monkeypatch.setenv("FIN_INFRA_STORE_URL", market.settings.store_url)
+    done = CliRunner().invoke(app, ["worth", "--tenant", "ada", "--json"])
+    assert (json.loads(done.output)["total"], max(closes(market))) == ({"USD": "101000"}, "2026-11-25")
+
+
 async def test_t31_what_was_sold_before_its_split_is_adjusted_like_what_is_still_held(market: BrokerWorld) -> None:
     await flat(market, "AAPL", "SOLD")
     for symbol in ("AAPL", "SOLD"):
@@ -453,11 +490,16 @@ async def test_t34_bars_behind_a_step_wait_for_the_action_that_explains_it(marke
     assert (finding["subject"], finding["state"]) == ("us:AAPL", "open")
     assert "from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split" in finding["detail"]
     assert market.asked(ACTIONS)[-1]["symbols"] == "AAPL", "its actions are read at once when the step is seen"
+    [kept] = market.quarantined()
+    assert kept.reason.startswith("from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split"), (
+        "is quarantined"
+    )
     await market.sync("corporate_actions", 3 * HOUR)
     await market.sync("prices", HOUR)
     assert market.held("AAPL")[SPLIT] == 5
     assert set(closes(market, adjust="split").values()) == {Decimal(5)}
     assert market.findings() == {}
+    assert market.quarantined() == []
 
 
 async def test_t34_actions_that_were_never_read_are_read_as_soon_as_a_step_is_seen(market: BrokerWorld) -> None:

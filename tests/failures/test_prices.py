@@ -43,7 +43,7 @@ async def settled(market: BrokerWorld, *symbols: str) -> None:
     assert set(market.states(symbols[0]).values()) == {"final"}
 
 
-@guarded("a changed basis goes unseen", "engine/series.py", '& _differs(("close",)))', "& False)")
+@guarded("a changed basis goes unseen", "engine/series.py", "& _differs((shape.basis,)))", "& False)")
 async def test_t32_a_split_adjusted_series_is_read_anew_at_once_and_has_no_step(market: BrokerWorld) -> None:
     await settled(market, "AAPL", "MSFT")
     before = market.held("MSFT")

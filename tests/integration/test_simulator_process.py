@@ -84,6 +84,6 @@ def test_a_seed_decides_the_rows_by_its_name_alone(vendor: str) -> None:
 
 
 def test_a_seeds_credentials_are_made_of_its_name() -> None:
-    assert Seed("A0").credentials == ("test_token_a0", "PKA0", "secret-a0", "access-sandbox-a0")
+    assert Seed("A0").credentials == ("test_token_a0", "PKA0", "secret-a0", "access-sandbox-a0", "key-a0")
     with pytest.raises(UsageError, match="not 'A 0'"):
         Seed("A 0")

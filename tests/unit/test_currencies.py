@@ -28,6 +28,7 @@ from fin_infra.instruments.currencies import (
     rounded,
     to_major,
 )
+from fin_infra.settings import Settings
 from tests.guards import guarded
 from tests.unit.helpers import START
 
@@ -177,3 +178,21 @@ def test_t41_a_decimal_without_room_for_the_digits_is_an_error_never_rounded() -
 def test_what_is_no_amount_stays_for_the_builder_to_refuse(text: str) -> None:
     frame = pl.DataFrame({"p": [text], "currency": ["GBp"]})
     assert to_major(frame, ["p"])["p"].to_list() == [text]
+
+
+# -- the setting -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "pairs"), [
+    ("USD", ["fx:EURUSD"]), (" USD , GBP,USD,EUR,", ["fx:EURUSD", "fx:EURGBP"]), ("", []),
+])  # fmt: skip
+def test_the_currencies_that_are_kept_are_pairs_with_the_euro(said: str, pairs: list[str]) -> None:
+    assert Settings(currencies=said).pairs == pairs
+
+
+def test_by_default_all_that_the_ecb_has_are_kept_and_a_wrong_code_is_a_sentence() -> None:
+    assert len(Settings().pairs) == 29
+    assert {currency(pair.removeprefix("fx:EUR")).status for pair in Settings().pairs} == {"active"}
+    for wrong in ("usd", "USD;GBP", "fx:EURUSD", "EURO"):
+        with pytest.raises(UsageError, match="FIN_INFRA_CURRENCIES"):
+            _ = Settings(currencies=wrong).pairs

@@ -120,7 +120,8 @@ def test_a_holiday_is_no_gap_and_a_missing_half_day_is_a_hole() -> None:
     assert found([*held[:3], Bar("us:A", date(2026, 11, 27)), held[3]], WEEK) == []
 
 
-@guarded("a bar on a holiday stands for a session", "engine/gaps.py", ".set(~is_one, None)", "")
+@guarded("a bar on a holiday stands for a session", "engine/gaps.py", "return calendar.ordinals(days)",
+         "return calendar.ordinals(days).forward_fill()")  # fmt: skip
 def test_bars_on_days_without_a_session_stand_for_none() -> None:
     held = [Bar("us:A", date(2026, 11, n)) for n in (23, 24, 26, 28, 30)]
     assert found(held, WEEK) == [("us:A", "11-25", "11-27", 2, "hole")]

@@ -220,3 +220,77 @@ def test_a_finding_about_a_row_leads_back_to_its_subject(shape: Shape, subject: 
     row = {**shape.where(subject), shape.day: "2026-11-24", "provider": "v", "basis": "raw"}
     assert subject_of(shape.schema, row) == f"{named} 2026-11-24"
     assert shape.told(f"{named} 2026-11-24") == (subject, "2026-11-24")
+
+
+# -- other venues than New York ----------------------------------------------------------------------------------------
+
+
+ELSEWHERE = Series(lambda key: key, lags=dict.fromkeys(["XLON", "XHKG", "XTKS", "24/7"], timedelta(minutes=15)))
+
+
+def bars_of(instrument: str, days: Sequence[date], at: datetime) -> Built:
+    columns = {"instrument": [instrument for _ in days], "session": [str(one) for one in days],
+               **{name: ["42" for _ in days] for name in ("open", "high", "low", "close")}}  # fmt: skip
+    constants = {"provider": "v", "basis": "raw", "state": "provisional", "fetched_at": at, "run_id": "r"}
+    return Prices.build(columns, constants)
+
+
+@pytest.mark.parametrize(
+    ("instrument", "code", "none"),
+    [
+        (
+            "xlon:VOD",
+            "XLON",
+            ["12-25", "12-26", "12-27", "12-28"],
+        ),  # the 26th is a Saturday: Boxing Day moves to Monday
+        ("xhkg:0005", "XHKG", ["12-25", "12-26", "12-27"]),
+        ("xtks:7203", "XTKS", ["12-26", "12-27", "12-31"]),
+        ("crypto:bitcoin", "24/7", []),
+    ],
+)
+def test_t40_a_bar_on_a_day_without_a_session_of_its_own_venue_is_set_aside_and_no_other(
+    instrument: str, code: str, none: list[str]
+) -> None:
+    at, first, last = datetime(2027, 1, 4, tzinfo=UTC), date(2026, 12, 21), date(2026, 12, 31)
+    days = [first + timedelta(days=n) for n in range(-1, 12)]  # one before what was asked for, and one behind
+    want = Want(instrument, instrument, first, last)
+    judged = judge(bars_of(instrument, days, at), [want], Prices.empty(), {}, ELSEWHERE, at)
+    kept = [one for one in days[1:-1] if f"{one:%m-%d}" not in none]
+    assert judged.rows["session"].to_list() == kept
+    told = {stray.row["session"]: stray.reason for stray in judged.strays}
+    assert told == {
+        "2026-12-20": "2026-12-20 is outside of what was asked for",
+        "2027-01-01": "2027-01-01 is outside of what was asked for",
+        **{f"2026-{one}": f"2026-{one} is no session of {code}" for one in none},
+    }
+
+
+@pytest.mark.parametrize(
+    ("instrument", "at", "last"),
+    [
+        ("xhkg:0005", "2026-12-22T04:30Z", "2026-12-21"),  # lunch is no close
+        ("xtks:7203", "2026-12-22T02:45Z", "2026-12-21"),
+        ("xhkg:0005", "2026-12-24T04:14Z", "2026-12-23"),  # closed at noon for Christmas, published a quarter later
+        ("xhkg:0005", "2026-12-24T04:15Z", "2026-12-24"),
+        ("xlon:VOD", "2026-12-24T12:44Z", "2026-12-23"),  # closed at half past twelve
+        ("xlon:VOD", "2026-12-24T12:45Z", "2026-12-24"),
+        ("xlon:VOD", "2026-12-28T20:00Z", "2026-12-24"),
+        ("xtks:7203", "2026-11-24T05:00Z", "2026-11-20"),  # a Tuesday; Monday was Labour Thanksgiving Day
+        ("crypto:bitcoin", "2026-12-26T00:14Z", "2026-12-24"),
+        ("crypto:bitcoin", "2026-12-26T00:15Z", "2026-12-25"),
+    ],
+)
+def test_t39_the_newest_session_that_is_asked_for_is_the_venues_own(instrument: str, at: str, last: str) -> None:
+    [want] = wants_of(ELSEWHERE, [instrument], Prices.empty(), {}, datetime.fromisoformat(at))
+    assert want.last == date.fromisoformat(last)
+
+
+def test_sessions_of_venues_and_coins_are_asked_for_together_each_on_its_own_calendar() -> None:
+    at = datetime(2026, 12, 28, 23, tzinfo=UTC)
+    names = ["crypto:bitcoin", "us:AAPL", "xhkg:0005", "xlon:VOD"]
+    series = Series(lambda key: key, history=timedelta(days=7), overlap=0)
+    held = [bars_of(name, [date(2026, 12, 23), date(2026, 12, 24)], at).good for name in names]
+    known = pl.concat(held).with_columns(state=pl.lit("final").cast(Prices.dtypes()["state"]))
+    since = dict.fromkeys(names, (date(2026, 12, 23), None))
+    found = {want.instrument: (want.first.day, want.last.day) for want in wants_of(series, names, known, {}, at, since)}
+    assert found == {"crypto:bitcoin": (25, 27), "us:AAPL": (28, 28), "xhkg:0005": (28, 28)}
