@@ -62,6 +62,7 @@ def parse(
     from fin_infra.instruments.aliases import alias_of
     from fin_infra.instruments.key import InstrumentKey
     from fin_infra.instruments.symbols import from_vendor, quote_at
+    from fin_infra.instruments.venues import quote_of
 
     said: dict[str, str | None] = {}
     for pair in context or []:
@@ -73,7 +74,8 @@ def parse(
     alias = alias_of(_stored(vendor), symbol, day)
     key = InstrumentKey.parse(alias) if alias else from_vendor(vendor, symbol, **said)
     if as_json:
-        quote = quote_at(key, vendor, symbol=symbol, currency=said.get("currency"))
+        money = said.get("currency")
+        quote = quote_of(key, currency=money) if alias else quote_at(key, vendor, symbol=symbol, currency=money)
         put_json(
             {
                 "vendor": vendor, "symbol": symbol, "instrument": str(key), "by": "alias" if alias else "spelling",

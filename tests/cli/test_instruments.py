@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -79,7 +78,7 @@ def test_an_alias_is_said_listed_and_used(cli: Cli) -> None:
 
 @pytest.mark.parametrize("key", ["us:TRUE", "us:NAN", "us:ON", "us:MAR", "xhkg:00005"])
 def test_a_watchlist_and_what_is_read_keep_symbols_as_text(
-    cli: Cli, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cli: Cli, linked: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from datetime import UTC, datetime
 
@@ -99,7 +98,7 @@ def test_a_watchlist_and_what_is_read_keep_symbols_as_text(
     assert not built.rejects
     store = open_store(Settings.load().store_url)
     batch = Batch([Change(Instruments, built.good)])
-    store.apply(batch, stream=Stream("c", "instruments"), run_id="r", expect=Cursor(), next="{}")
+    store.apply(batch, stream=Stream(linked, "instruments"), run_id="r", expect=Cursor(), next="{}")
     store.close()
     csv = cli("read", "instruments", "--format", "csv").out.splitlines()
     assert csv[1].startswith(f"{key},")

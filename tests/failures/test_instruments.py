@@ -123,9 +123,9 @@ async def test_a_wrong_check_digit_is_told_and_never_put_right(world: PlaidWorld
     ]
     item.holdings = [SimHolding("acc_9", f"sec_{n}", "1", "1") for n in (1, 2, 3)]
     await world.work()
-    assert world.ids("holdings", "instrument") == ["plaid:sec_1", "us:AAPL", "us:MSFT"]
+    assert world.ids("holdings", "instrument") == ["isin:US0378331005", "plaid:sec_1", "us:MSFT"]
     assert {row["instrument"]: row["isin"] for row in world.rows("instruments")} == {
-        "plaid:sec_1": None, "us:MSFT": None, "us:AAPL": "US0378331005",
+        "plaid:sec_1": None, "us:MSFT": None, "isin:US0378331005": "US0378331005",
     }  # fmt: skip
     wrong = {row["subject"] for row in world.rows("findings") if row["kind"] == "wrong_identifier"}
     assert wrong == {"plaid:sec_1", "us:MSFT"}

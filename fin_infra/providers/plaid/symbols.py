@@ -8,7 +8,6 @@ from typing import Any
 from fin_infra.instruments import occ_of, option_of
 from fin_infra.instruments.identifiers import good
 from fin_infra.instruments.key import InstrumentKey
-from fin_infra.instruments.known import meant
 from fin_infra.instruments.notation import Context, Notation
 from fin_infra.instruments.venues import US_MICS
 
@@ -31,8 +30,8 @@ def key_of(security: Security) -> str | None:
     """The InstrumentKey of a security; None for one without an id of any kind, and for plain cash.
 
     An option by its contract or OCC symbol; a coin by its ticker; what is listed by its ticker and venue, which must
-    both be there (an institution's own number for a fund is no ticker); else by ISIN or CUSIP, as a listing where that
-    is well known; one with a wrong check digit is none; else `plaid:<security_id>`.
+    both be there (an institution's own number for a fund is no ticker); else by ISIN, or CUSIP;
+    one with a wrong check digit is none; else `plaid:<security_id>`.
     """
     if cash_of(security) is not None:
         return None
@@ -50,9 +49,9 @@ def key_of(security: Security) -> str | None:
             return f"{mic.lower()}:{ticker}"
     isin, own = good("isin", text(security, "isin")), (text(security, "security_id") or "").strip()
     if isin is not None:
-        return meant("isin", isin) or f"isin:{isin}"
+        return f"isin:{isin}"
     if (cusip := good("cusip", text(security, "cusip"))) is not None:
-        return meant("cusip", cusip) or f"cusip:{cusip}"
+        return f"cusip:{cusip}"
     return f"plaid:{own}" if own else None
 
 
