@@ -171,7 +171,7 @@ EVENING = 'calendar: us, at: "18:15"'
         (one("job: sync_accounts, every: " + "999999d" * 1_100), ["file0.yaml:3:", "longer than any time"]),
         (one(GOOD + ", tenants: "), ["file0.yaml:3:", "banks.tenants: has no value"]),
         (one(GOOD + ", tenants: []"), ["file0.yaml:3:", "banks.tenants []", "at least 1 item"]),
-        (one(GOOD + ", providers: [alpaca, teller]"), ["file0.yaml:3:", "banks.providers: alpaca has no"]),
+        (one("job: sync_transactions, every: 6h, providers: [alpaca, teller]"), ["file0.yaml:3:", "banks.providers: alpaca has no"]),
         (one(GOOD + ", tenants: &all [*all]"), ["file0.yaml:1:", "anchor contain itself"]),
         ("schedules: " + "[" * 5_000, ["file0.yaml:1:", "nested too deep"]),
         (two(CLOSE + ", offset: -5m, until: final, retry: 20m, deadline: 23:00"), ["eod.offset", "not be before the close"]),
