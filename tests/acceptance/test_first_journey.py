@@ -22,7 +22,7 @@ Rows = list[dict[str, Any]]
 
 DATASETS = {
     "teller": {"accounts", "balances", "transactions"},
-    "alpaca": {"accounts", "balances", "holdings", "activities", "instruments", "prices"},
+    "alpaca": {"accounts", "balances", "holdings", "activities", "instruments", "corporate_actions", "prices"},
 }
 QUANTITIES = {"us:AAPL": "18", "us:BRK.B": "4.373456912", "us:KO": "120", "us:MSFT": "12", "us:VTI": "42.5"}
 
