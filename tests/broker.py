@@ -133,6 +133,11 @@ class BrokerWorld(VendorWorld):
         """Kind → detail."""
         return {row["kind"]: row["detail"] for row in self.rows("findings") if row["state"] == state}
 
+    def quarantined(self) -> list[str]:
+        """The reasons."""
+        with self.store() as store:
+            return [kept.reason for kept in store.quarantined()]
+
     def bar_of(self, day: date | str, symbol: str = "AAPL") -> tuple[str, str]:
         """Close, without idle zeros, and state of one bar in the store."""
         [row] = self.rows("prices", instruments=[f"us:{symbol}"], since=(at := date.fromisoformat(str(day))), until=at)

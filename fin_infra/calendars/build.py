@@ -13,6 +13,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +61,10 @@ def entry(exchange: Exchange, overrides: Sequence[Override]) -> str:
     if exchange.closed is not None:
         sessions = ruled_sessions(exchange, exchange.closed)
     else:
-        sessions, found = library_sessions(exchange)
+        sessions, found = library_sessions(replace(exchange, last=exchange.known or exchange.last))
+        if exchange.known is not None and exchange.fixed is not None:
+            after = replace(exchange, first=exchange.known + timedelta(days=1), regimes=regimes or found)
+            sessions |= ruled_sessions(after, exchange.fixed)
         if regimes:
             sessions = {day: _ours(day, held, found, regimes) for day, held in sessions.items()}
         regimes = regimes or found

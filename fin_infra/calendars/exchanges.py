@@ -28,6 +28,9 @@ class Exchange:
     `chosen` says why this one. None where `regimes` and `closed` are the rule itself. `regimes` are read from the
     library where they are not stated. `published`: up to this day the exchange has announced its holidays, see
     `published_in`; the rules go on to `last`, and those sessions are provisional.
+    `known`: where the library's holidays end, which follow the moon and are announced year by year. Behind it the
+    weekly pattern goes on without the holidays that are `fixed`: a worker must not stop on New Year's Day because next
+    year is not announced. The moving ones are not known there, so a provisional session may turn out to be none.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Exchange:
     last: date = date(2035, 12, 31)
     regimes: tuple[Regime, ...] = ()
     closed: Callable[[int], Iterable[date]] | None = None
+    known: date | None = None
+    fixed: Callable[[int], Iterable[date]] | None = None
 
 
 def weekdays(hours: str) -> Pattern:
@@ -60,13 +65,31 @@ def easter(year: int) -> date:
 def original(
     mic: str, name: str, zone: str, published_in: str, first: date = date(1990, 1, 1), last: date = date(2035, 12, 31),
     regimes: tuple[Regime, ...] = (), chosen: str = "the library has no own calendar of this exchange",
+    known: date | None = None, fixed: Callable[[int], Iterable[date]] | None = None,
 ) -> Exchange:  # fmt: skip
     """An exchange read from exchange_calendars, announced up to the end of 2026.
 
     It is what pandas_market_calendars mirrors; the mirror loses Santiago's closes, sessions outside the weekly pattern,
     the shifted hours of Seoul and the end of its lunch breaks, so the original is read.
     """
-    return Exchange(name, f"exchange_calendars {mic}", chosen, zone, END_OF_2026, published_in, first, last, regimes)
+    return Exchange(
+        name, f"exchange_calendars {mic}", chosen, zone, END_OF_2026, published_in, first, last, regimes,
+        known=known, fixed=fixed,
+    )  # fmt: skip
+
+
+def indian_holidays(year: int) -> list[date]:
+    """The holidays of NSE and BSE whose date needs no announcement."""
+    return [
+        date(year, 1, 26), easter(year) - timedelta(days=2), date(year, 4, 14), date(year, 5, 1), date(year, 8, 15),
+        date(year, 10, 2), date(year, 12, 25),
+    ]  # fmt: skip
+
+
+def singapore_holidays(year: int) -> list[date]:
+    """The holidays of SGX whose date needs no announcement; one on a Sunday is kept on the Monday after it."""
+    days = [date(year, 1, 1), easter(year) - timedelta(days=2), date(year, 5, 1), date(year, 8, 9), date(year, 12, 25)]
+    return [day + timedelta(days=1) if day.weekday() == 6 else day for day in days]
 
 
 def never(year: int) -> list[date]:
@@ -191,20 +214,21 @@ EXCHANGES = {
     "XKAR": original("XKAR", "Pakistan Stock Exchange", "Asia/Karachi", "PSX, holidays 2026, psx.com.pk"),
     "XBOM": original(
         "XBOM", "BSE, Mumbai", "Asia/Kolkata", "BSE, trading holidays 2026, bseindia.com",
-        first=date(1997, 1, 1), last=END_OF_2026,
+        first=date(1997, 1, 1), known=END_OF_2026, fixed=indian_holidays,
         chosen="the library's own BSE has fewer of the one-off closures",
     ),
     "XNSE": Exchange(
         "National Stock Exchange of India", "NSE", "exchange_calendars has none", "Asia/Kolkata", END_OF_2026,
         "NSE, trading holidays 2026, nseindia.com",
-        first=date(1997, 1, 1), last=END_OF_2026,
+        first=date(1997, 1, 1), known=END_OF_2026, fixed=indian_holidays,
     ),
     "XBKK": original("XBKK", "Stock Exchange of Thailand", "Asia/Bangkok", "SET, holidays 2026, set.or.th"),
     "XIDX": original("XIDX", "Indonesia Stock Exchange", "Asia/Jakarta", "IDX, exchange holidays 2026, idx.co.id"),
     "XKLS": original("XKLS", "Bursa Malaysia", "Asia/Kuala_Lumpur", "Bursa Malaysia, holidays 2026, bursamalaysia.com"),
     "XPHS": original("XPHS", "Philippine Stock Exchange", "Asia/Manila", "PSE, trading holidays 2026, pse.com.ph"),
     "XSES": original(
-        "XSES", "Singapore Exchange", "Asia/Singapore", "SGX, securities calendar 2026, sgx.com", last=END_OF_2026,
+        "XSES", "Singapore Exchange", "Asia/Singapore", "SGX, securities calendar 2026, sgx.com",
+        known=END_OF_2026, fixed=singapore_holidays,
         regimes=(
             Regime(date(1990, 1, 1), weekdays("09:00-12:30 14:00-17:00")),
             Regime(date(2011, 8, 1), weekdays("09:00-17:00")),  # SGX: continuous all-day trading

@@ -46,13 +46,9 @@ def parse(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The symbol as the vendor writes it.")],
     context: Annotated[
         list[str] | None,
-        typer.Option(
-            "--context", metavar="K=V", help="Said beside it: mic=XLON, kind=crypto, currency=GBp. Repeatable."
-        ),
+        typer.Option("--context", metavar="K=V", help="Said beside it: mic=XLON, kind=crypto, currency=GBp."),
     ] = None,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="DAY", help="For aliases that changed. Default: today.")
-    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="DAY", help="When it was said. Default: today.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which instrument a vendor's symbol means: by the stored aliases, else by its spelling.
@@ -66,6 +62,7 @@ def parse(
     from fin_infra.instruments.aliases import alias_of
     from fin_infra.instruments.key import InstrumentKey
     from fin_infra.instruments.symbols import from_vendor, quote_at
+    from fin_infra.instruments.venues import quote_of
 
     said: dict[str, str | None] = {}
     for pair in context or []:
@@ -77,7 +74,8 @@ def parse(
     alias = alias_of(_stored(vendor), symbol, day)
     key = InstrumentKey.parse(alias) if alias else from_vendor(vendor, symbol, **said)
     if as_json:
-        quote = quote_at(key, vendor, symbol=symbol, currency=said.get("currency"))
+        money = said.get("currency")
+        quote = quote_of(key, currency=money) if alias else quote_at(key, vendor, symbol=symbol, currency=money)
         put_json(
             {
                 "vendor": vendor, "symbol": symbol, "instrument": str(key), "by": "alias" if alias else "spelling",
@@ -117,9 +115,7 @@ def alias(
     if not symbol.strip() or not reason.strip():
         raise UsageError("the symbol and --reason must not be blank")
     if meant.namespace == vendor:
-        raise UsageError(
-            f"{meant} is {vendor}'s own id, which says nothing more; name a listing, an ISIN or another key"
-        )
+        raise UsageError(f"{meant} is {vendor}'s own id and says nothing more; name a listing, an ISIN or another key")
     begins, ends = calendar_day(first, "--from"), calendar_day(end, "--to")
     if ends is not None and begins is not None and ends <= begins:
         raise UsageError(f"--to {ends} is not after --from {begins}; it is the first day on which it no longer holds")
@@ -130,9 +126,7 @@ def alias(
 
 @app.command("aliases")
 def aliases(
-    vendor: Annotated[
-        str | None, typer.Option("--provider", metavar="VENDOR", help="Only those of one vendor.")
-    ] = None,
+    vendor: Annotated[str | None, typer.Option("--provider", metavar="VENDOR", help="Only of one vendor.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what was said of symbols.

@@ -10,6 +10,7 @@ from fin_infra.datasets import dataset as schema_of
 from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.freshness import old_data, waiting
+from fin_infra.engine.naming import own_ids
 from fin_infra.engine.parts import value_of
 from fin_infra.engine.quarantine import FURTHER, entries_of, finding_id, subject_of
 from fin_infra.engine.run import Run
@@ -25,6 +26,7 @@ SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
     "holdings_total", "not_adjusted", "unexplained_jump",
+    "wrong_identifier",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 
@@ -180,6 +182,8 @@ class Disproved:
                 return well or self._taken_back(row) or self._no_longer_delivered(row)
             case "ambiguous_match":
                 return not self._in_review(row["subject"])
+            case "unresolved_instrument" if row["dataset"] == "activities":  # an older row may not come again
+                return row["subject"].partition(" ")[2] in own_ids(self._run, self._store)
             case kind if kind in SETTLED_BY_A_GOOD_RUN:
                 return self._read_wholly(row) and not _about_others(self._run, row)
             case _:

@@ -29,6 +29,7 @@ from fin_infra.engine.actions import (
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
+from fin_infra.engine.naming import named, own_ids_resolved
 from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
@@ -65,7 +66,8 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     series, now = run.source.series, run.started_at
     assert series is not None
     universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
-    run.instruments = sorted(set(run.ordered if run.ordered is not None else universe(run, store, listed)))
+    names = run.ordered if run.ordered is not None else own_ids_resolved(universe(run, store, listed), run, store)
+    run.instruments = sorted(set(names))
     if run.source.lead == "corporate_actions":
         return asked_about(run)
     if run.source.kind != "series":
@@ -199,7 +201,7 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
         run.doubts.append((dataset, Doubt("differing_twins", twin[-1], "came twice with different contents")))
     if feed.schema is Accounts:  # see `linking`: a list is looked at as a whole
         return built
-    return replace(built, good=renamed(built.good, run, store))
+    return replace(built, good=named(renamed(built.good, run, store), feed.schema, run, store))
 
 
 def _change(
@@ -300,7 +302,7 @@ def _spot(
     if held is not None:
         gone = [*done.rows["transaction_id"].to_list(), *done.removed]
         pending = pl.concat([pending, _pending(held.filter(~pl.col("transaction_id").is_in(gone)))])
-    came = done.rows.filter(pl.col("status") != "expired")["booked_on"]  # an expired row is none of the answer
+    came = _days(done.rows, "expired", others=True)  # an expired row is none of the answer
     days = [day for day in (came.max(), _day(before.get("newest"))) if isinstance(day, date)]
     newest = max(days, default=None) if settled and not done.suspect else _day(before.get("newest"))
     oldest = [day for day in (_iso(pending.min()), None if settled else before.get("oldest_pending")) if day]
@@ -314,9 +316,15 @@ def _spot(
 
 def _pending(rows: pl.DataFrame) -> pl.Series:
     """The dates of the pending rows."""
-    if "pending" not in rows["status"].to_list():
-        return rows["booked_on"].clear()
-    return rows.filter(pl.col("status") == "pending")["booked_on"]
+    return _days(rows, "pending")
+
+
+def _days(rows: pl.DataFrame, status: str, *, others: bool = False) -> pl.Series:
+    """The dates of the rows with this status, or of all others. Mostly none has it: then nothing is filtered."""
+    days, statuses = rows["booked_on"], rows["status"]
+    if status not in statuses.to_list():
+        return days if others else days.clear()
+    return days.filter(statuses != status if others else statuses == status)
 
 
 def _accounts(run: Run, built: Built, place: Place, store: Store) -> Change:
@@ -376,8 +384,8 @@ def _snapshot(
     if schema is Holdings:
         spot = place["accounts"].setdefault(account.vendor_id, {})
         before: Place = {name: spot.pop(name) for name in ("suspect", "missed_at") if name in spot}
-        missed = {key[-1] for key in gone}
-        shrunk = len(gone) > max(1, SHRINK_SHARE * len(held)) or (built.good.is_empty() and gone)
+        missed = {key[-1] for key in gone if run.resolved.get(key[-1]) not in {row[-1] for row in came}}
+        shrunk = len(missed) > max(1, SHRINK_SHARE * len(held)) or (built.good.is_empty() and gone)
         if shrunk and confirmable(before, run.started_at) != missed:
             spot.update(doubted(before, missed, run.started_at))
             detail = f"{len(gone)} of {len(held)} holdings are gone; nothing is changed until a second read agrees"

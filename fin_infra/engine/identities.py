@@ -211,16 +211,19 @@ def summed(anchor: Place, rows: pl.DataFrame, until_next: date) -> Place:
     text. A posted row without a date belongs to no day: then there is no anchor.
     """
     first = date.fromisoformat(anchor["from"]) if anchor else until_next
-    if rows.height > MANY:
-        rows = rows.filter((pl.col("booked_on") >= min(first, until_next)) | pl.col("booked_on").is_null())
-    posted = [(row.day, row.amount) for row in _booked(rows)]
-    if any(day is None for day, _ in posted):
+    begin, days = min(first, until_next), rows["booked_on"].to_list()
+    places = [
+        place for place, (status, day) in enumerate(zip(rows["status"].to_list(), days, strict=True))
+        if status in BOOKED and (day is None or day >= begin)
+    ]  # fmt: skip
+    if any(days[place] is None for place in places):
         return {}
+    # amounts are made decimals one by one: of those days alone, which mostly are few
+    posted = list(zip((days[place] for place in places), rows["amount"].gather(places).to_list(), strict=True))
     by = ZERO
     if anchor:
-        seen = total(amount for day, amount in posted if day and day >= first)
-        by = EXACT.subtract(seen, Decimal(anchor["sum"]))
-    held = plain(total(amount for day, amount in posted if day and day >= until_next))
+        by = EXACT.subtract(total(amount for day, amount in posted if day >= first), Decimal(anchor["sum"]))
+    held = plain(total(amount for day, amount in posted if day >= until_next))
     return {**moved(anchor, by), "from": until_next.isoformat(), "sum": held}
 
 

@@ -55,6 +55,7 @@ class Run:
     whole: bool = True  # of a cursor stream: read from its very beginning, so what is not in it is gone
     short_list: bool = False  # accounts are missing in the newest list, and are not closed before a second one agrees
     history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
+    resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
 
     def begin_anew(self) -> None:

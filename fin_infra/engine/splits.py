@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from fin_infra.datasets.base import Reject
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.series import MISSED_APART, Judged, Spot
 from fin_infra.instruments import calendar_of
@@ -130,6 +131,7 @@ def held_back(
     for step in steps(pl.concat([rows, others]), actions):
         found.setdefault(step.instrument, []).append(step)
     waiting: list[pl.Expr] = []
+    strays: list[Reject] = []
     for name in rows["instrument"].unique(maintain_order=True):
         mine = pl.col("instrument") == name
         days = dict(moved.filter(mine).select("session", "changed").iter_rows())
@@ -137,12 +139,22 @@ def held_back(
         waits = _noted(spots.setdefault(name, {}), found.get(name, []), seen, days, now, agreed)
         if late := _behind(waits, days, sorted(seen - set(days))):
             waiting.append(mine & pl.col("session").is_in(sorted(late)))
+            strays.append(_waits(rows.filter(waiting[-1]), spots[name]["jumps"]))
     if not waiting:
         return judged
     stepped = frozenset(
         name for name in found if any(not jump.get("kept") for jump in spots[name].get("jumps", {}).values())
     )
-    return replace(judged, rows=judged.rows.filter(~pl.any_horizontal(waiting)), stepped=stepped)
+    kept = judged.rows.filter(~pl.any_horizontal(waiting))
+    return replace(judged, rows=kept, strays=(*judged.strays, *strays), stepped=stepped)
+
+
+def _waits(bars: pl.DataFrame, jumps: Mapping[str, Mapping[str, Any]]) -> Reject:
+    """What the quarantine keeps of an instrument's bars that wait: the first of them, and how many there are."""
+    steps = [_sentence(day, jump) for day, jump in jumps.items() if not jump.get("kept")]
+    first = bars.sort("session").row(0, named=True)
+    told = {name: None if first[name] is None else str(first[name]) for name in (*KEY, *VALUES)}
+    return Reject(f"{steps[0]} ({bars.height} in all)", told)
 
 
 def _behind(waits: Sequence[Step], moved: Mapping[date, bool], held: Sequence[date]) -> set[date]:

@@ -14,7 +14,10 @@ from fin_infra.instruments.identifiers import SCHEMES, fault_of
 
 WORDS = ("us", "opt", "fut", "mf", "idx", "fx", "cash", "crypto", "caip19", *SCHEMES)
 """The fixed namespaces; every other one of four characters is a MIC in lower case."""
-LOCAL = ("alpaca", "alphavantage", "coingecko", "kraken", "mx", "plaid", "simplefin", "snaptrade", "teller", "yahoo")
+LOCAL = (
+    "alpaca", "alphavantage", "coingecko", "ecb", "exchangerate_api", "frankfurter", "kraken", "mx", "plaid",
+    "simplefin", "snaptrade", "teller", "yahoo",
+)  # fmt: skip
 """Vendors whose own id may stand for what nothing resolves: `plaid:<id>`. So may dotted names, `ccxt.<exchange>`."""
 
 MIC = re.compile(r"[a-z0-9]{4}")

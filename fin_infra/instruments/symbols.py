@@ -67,7 +67,7 @@ def find(vendor: str, symbol: str, **context: str | None) -> InstrumentKey | Non
     key = InstrumentKey.parse(text)
     _agrees(vendor, symbol, key, said)
     again = notation.to(key)
-    if again is not None and not _leads_back(notation, vendor, again, key):
+    if again is not None and not _leads_back(notation, vendor, again, key) and notation.back(again, said) != text:
         return None
     return key
 

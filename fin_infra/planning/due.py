@@ -231,11 +231,8 @@ def of_cron(calendar: Calendar | None, line: str, zone: str, on_closed: OnClosed
     clocks = [time(hour, minute) for hour in sorted(fields.hours) for minute in sorted(fields.minutes)]
     twice = line.split()[1].startswith("*")
 
-    def counts(day: date) -> bool:
-        return day.month in fields.months and fields.match_day(day)
-
     def listing(first: date, last: date) -> Iterator[Found]:
-        for day, session in chosen(counts, on_closed, calendar, first, last):
+        for day, session in cron_days(line, on_closed, calendar, first, last):
             for clock in clocks:
                 at = datetime.combine(day, clock, there)
                 yield micros(at), session
@@ -257,6 +254,14 @@ def days_of(
     if calendar is not None and on_closed != "run":
         return [(session.date, session) for session in calendar.sessions(*_within(calendar, first, last))]
     return chosen(lambda day: True, on_closed, calendar, first, last)
+
+
+def cron_days(
+    line: str, on_closed: OnClosed, calendar: Calendar | None, first: date, last: date
+) -> list[tuple[date, Session | None]]:
+    """The same of a cron line."""
+    fields = CronSim(line, EPOCH)
+    return chosen(lambda day: day.month in fields.months and fields.match_day(day), on_closed, calendar, first, last)
 
 
 def chosen(

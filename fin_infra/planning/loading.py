@@ -19,10 +19,10 @@ from pydantic import ValidationError
 
 from fin_infra.calendars import calendar_names, get_calendar
 from fin_infra.errors import UsageError
-from fin_infra.planning.due import days_of
-from fin_infra.planning.rules import CHOICES, FIELDS, VALUED, WEBHOOK, Rule, contradictions, near
+from fin_infra.planning.due import cron_days, days_of
+from fin_infra.planning.rules import CHOICES, FIELDS, WEBHOOK, Rule, contradictions, near
 from fin_infra.planning.schedules import Schedule
-from fin_infra.providers import PROVIDERS
+from fin_infra.providers import PROVIDERS, resolve
 
 MICS = "a MIC such as XNYS, or 24/7; fin-infra calendar ls lists them"  # too many to be said
 YEARS = 3 * 366  # days in which a weekday must have had a session
@@ -38,7 +38,12 @@ def load_schedules(folder: Path, jobs: Mapping[str, str]) -> list[Schedule]:
     faults: list[str] = []
     found: dict[str, Schedule] = {}
     for path in sorted(folder.glob("*.y*ml")):
-        for schedule in _in_file(path, jobs, faults):
+        try:
+            read = _in_file(path, jobs, faults)
+        except RecursionError:
+            faults.append(f"{path.name}:1: nested too deep; does an anchor contain itself?")
+            continue
+        for schedule in read:
             if (other := found.get(schedule.name)) is not None:
                 faults.append(
                     f"{path.name}:{schedule.line}: schedule {schedule.name!r} is already in {other.file}:{other.line}"
@@ -127,7 +132,7 @@ def _rule(
     def fault(field: str, said: str) -> None:
         faults.append(f"{path.name}:{lines.get(field, line)}: {name}.{field}{said}")
 
-    for field in VALUED:
+    for field in FIELDS:
         if field in values and values[field] is None:
             fault(field, ": has no value")
     if len(faults) > before:
@@ -152,13 +157,22 @@ def _rule(
             if item not in known:
                 where = "" if known else " (the file has no section calendars)"
                 fault(field, f": unknown {item!r}{where or near(item, known)}")
+    for provider in rule.providers or []:
+        if rule.job in jobs and provider in PROVIDERS and resolve(provider).source(jobs[rule.job]) is None:
+            fault(
+                "providers", f": {provider} has no {jobs[rule.job]}, so {rule.job} would never run there; leave it out"
+            )
     for field, said in contradictions(rule, given=values.keys()):
         fault(field, f": {said}")
     mic = calendars.get(rule.calendar) if rule.calendar is not None else None
-    if len(faults) == before and mic is not None and isinstance(rule.on, tuple) and rule.on_closed == "skip":
+    if len(faults) == before and mic is not None and rule.on_closed == "skip":
+        remedy = "on_closed: next runs at the session after it"
         calendar = get_calendar(mic)
-        if not days_of(rule.on, "skip", calendar, calendar.last - timedelta(days=YEARS), calendar.last):
-            fault("on", f": {mic} has no session on {', '.join(rule.on)}; on_closed: next runs at the session after it")
+        begin = calendar.last - timedelta(days=YEARS)
+        if isinstance(rule.on, tuple) and not days_of(rule.on, "skip", calendar, begin, calendar.last):
+            fault("on", f": {mic} has no session on {', '.join(rule.on)}; {remedy}")
+        if rule.cron is not None and not cron_days(rule.cron, "skip", calendar, calendar.first, calendar.last):
+            fault("cron", f" {rule.cron!r}: {mic} has no session on such a day; {remedy}")
     return rule if len(faults) == before and (rule.calendar is None or mic is not None) else None
 
 

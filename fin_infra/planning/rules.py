@@ -35,7 +35,10 @@ def duration(value: object) -> timedelta:
     text = str(value).strip()
     if not re.fullmatch(_DURATION, text):
         raise ValueError("a duration is a number with a unit: 90s, 30m, 6h, 1d, 1h30m")
-    return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhd])", text)))
+    try:
+        return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)([smhd])", text)))
+    except OverflowError:
+        raise ValueError("longer than any time there is") from None
 
 
 def signed_duration(value: object) -> timedelta:
@@ -154,8 +157,10 @@ class Rule(BaseModel):
     deadline: Clock | None = Field(None, description="with `until`: the local time after which it is left at that")
     jitter: Duration = Field(timedelta(), description="spread over this span, the same for a stream every time")
     lane: Lane = Field("scheduled", description="class of work: interactive > webhook > scheduled > backfill")
-    providers: list[str] | None = Field(None, description="only connections of these; default: all with the dataset")
-    tenants: list[str] | None = Field(None, description="only connections of these; default: all")
+    providers: list[str] | None = Field(
+        None, min_length=1, description="only connections of these; default: all with the dataset"
+    )
+    tenants: list[str] | None = Field(None, min_length=1, description="only connections of these; default: all")
 
     @property
     def is_local(self) -> bool:
@@ -170,9 +175,6 @@ class Rule(BaseModel):
 
 FIELDS = {field.alias or name: field for name, field in Rule.model_fields.items()}
 """The words of the file."""
-
-VALUED = ("every", "while", "at", "cron", "calendar", "offset", "tz", "on", "on_closed", "until", "retry", "deadline")
-"""Words that mean nothing without a value."""
 
 CLOCKS = ("every", "at", "cron")
 
@@ -266,6 +268,8 @@ def _of_until(rule: Rule, given: Collection[str]) -> Iterator[tuple[str, str]]:
         yield "until", "final belongs to at: one run a session"
     elif rule.calendar is None:
         yield "until", "final needs a calendar: which session's data?"
+    if rule.at == "close" and rule.offset < timedelta():
+        yield "offset", "must not be before the close with until: final; the session that has closed by then is another"
     if rule.retry is None:
         yield "retry", "field required with until: how long after a run is it asked again? such as 20m"
     elif not timedelta(minutes=1) <= rule.retry <= DAY:

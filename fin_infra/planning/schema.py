@@ -82,6 +82,10 @@ def _schedule() -> Schema:
                 "else": {"anyOf": [{"not": _has("at")}, _has("tz"), _has("calendar")]},
             },
             {
+                "if": {"required": ["at", "until"], "properties": {"at": {"const": "close"}}},
+                "then": {"properties": {"offset": {"pattern": r"^\+"}}},
+            },
+            {
                 "if": {
                     "required": ["on", "calendar"],
                     "properties": {"on": {"enum": ["month_first", "month_last"]}},

@@ -475,7 +475,10 @@ class SqlStore:
         query = query if provider is None else query.where(a.provider == provider)
         with self.reading() as sql:
             found = sql.execute(query.order_by(a.provider, a.symbol, a.valid_from)).all()
-        return [SymbolAlias(*row[:4], _day(row.valid_from), _day(row.valid_to)) for row in found]
+        return [
+            SymbolAlias(r.provider, r.symbol, r.instrument, r.reason, _day(r.valid_from), _day(r.valid_to))
+            for r in found
+        ]
 
     def say_symbol(self, alias: SymbolAlias, now: datetime) -> None:
         a, first = tables.SYMBOL_ALIASES.c, alias.valid_from.isoformat() if alias.valid_from else ""

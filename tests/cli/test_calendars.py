@@ -81,8 +81,7 @@ def test_check_shows_calendars_and_stops_at_an_unknown_one(cli: Cli, tmp_path: P
     said = ask(cli, tmp_path, SCHEDULES.replace("XNYS", "NYSE"), "check")
     assert said.code == 2
     assert "x.yaml:2: us.mic: unknown 'NYSE'" in said.error
-    assert "did you mean 'XNYS'" in said.error
-    assert "fin-infra calendar ls lists them" in said.error
+    assert said.error.endswith("allowed: a MIC such as XNYS, or 24/7; fin-infra calendar ls lists them")
 
 
 # -- the calendars themselves -------------------------------------------------------------------------------------------
@@ -136,7 +135,7 @@ def test_what_no_calendar_can_answer_is_one_sentence(cli: Cli) -> None:
         (("is-open", "xlon", "2026-11-27T18:00:00Z"), "no calendar 'xlon'; did you mean 'XLON'?"),
         (("is-open", "XLON", "2026-11-27T18:00:00"), "has no zone"),
         (("sessions", "XLON", "2026-11-31", "2026-12-01"), "FIRST is '2026-11-31', not a day"),
-        (("sessions", "XSES", "2026-12-01", "2027-01-04"), "calendar XSES knows the days 1990-01-01 to 2026-12-31"),
+        (("sessions", "XSES", "2035-12-01", "2036-01-04"), "calendar XSES knows the days 1990-01-01 to 2035-12-31"),
     ):
         said = cli("calendar", *arguments)
         assert (said.code, said.out) == (2, "")

@@ -490,11 +490,14 @@ async def test_t34_bars_behind_a_step_wait_for_the_action_that_explains_it(marke
     assert (finding["subject"], finding["state"]) == ("us:AAPL", "open")
     assert "from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split" in finding["detail"]
     assert market.asked(ACTIONS)[-1]["symbols"] == "AAPL", "its actions are read at once when the step is seen"
+    [kept] = market.quarantined()
+    assert kept.startswith("from 2026-11-25 to 2026-11-27 its price moved as in a 20-for-1 split"), "is quarantined"
     await market.sync("corporate_actions", 3 * HOUR)
     await market.sync("prices", HOUR)
     assert market.held("AAPL")[SPLIT] == 5
     assert set(closes(market, adjust="split").values()) == {Decimal(5)}
     assert market.findings() == {}
+    assert market.quarantined() == []
 
 
 async def test_t34_actions_that_were_never_read_are_read_as_soon_as_a_step_is_seen(market: BrokerWorld) -> None:

@@ -46,7 +46,8 @@ WRONG = [
     "at: close, calendar: us, until: final", "at: close, calendar: us, retry: 20m",
     'at: "18:15", tz: UTC, until: final, retry: 20m, deadline: "23:00"',
     "at: close, calendar: us, until: later, retry: 20m, deadline: 23:00", "every: 6h, lane: urgent", "evry: 6h",
-    "every: 6h, providers: teller", "every: ",
+    "every: 6h, providers: teller", "every: ", "every: 6h, tenants: []", "every: 6h, providers: []",
+    'at: close, calendar: us, offset: -15m, until: final, retry: 20m, deadline: "23:00"',
 ]  # fmt: skip
 
 
@@ -86,6 +87,13 @@ def test_shipped_schedules_and_the_examples_of_the_pages_are_good() -> None:
 def test_what_is_good_is_good_to_both(tmp_path: Path, words: str) -> None:
     assert faults(file_of(words)) == []
     assert accepts(tmp_path, file_of(words))
+
+
+@pytest.mark.parametrize("word", ["jitter", "lane", "providers", "tenants"])
+def test_a_word_without_a_value_is_wrong_to_both(tmp_path: Path, word: str) -> None:
+    text = file_of(f"every: 6h, {word}: ")
+    assert list(Draft202012Validator(schedules_schema()).iter_errors(yaml.safe_load(text))) != []
+    assert not accepts(tmp_path, text)
 
 
 @pytest.mark.parametrize("words", WRONG)

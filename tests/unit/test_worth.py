@@ -66,8 +66,9 @@ def split(ex_on: str, new: str, old: str) -> pl.DataFrame:
 
 
 @guarded(
-    "shares of two days are multiplied", "cli/worth.py", "(by := _same_shares(row, sessions[row", "(1 + 0 * len(row"
-)
+    "shares of two days are multiplied", "cli/worth.py", '_same_shares(row, sessions[row["instrument"]], actions)',
+    "Fraction(1)",
+)  # fmt: skip
 def test_t30_a_quantity_and_a_close_count_the_same_shares() -> None:
     """The holding is of the 24th: of its ex-date on, it is counted in new shares; the newest close is of either side."""
     for ex_on, quantity, session, close in (

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from fin_infra.instruments import occ_of, option_of
+from fin_infra.instruments.identifiers import good
 from fin_infra.instruments.key import InstrumentKey
 from fin_infra.instruments.notation import Context, Notation
 from fin_infra.instruments.venues import US_MICS
@@ -21,7 +22,6 @@ COINS = {
 LISTED = ("equity", "etf", "mutual fund")
 _US_TICKER = re.compile(r"[A-Z]{1,5}(?:\.[A-Z]{1,2})?")
 _TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.-][A-Z0-9]{1,4})?")
-_ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]")
 
 Security = dict[str, Any]
 
@@ -30,7 +30,8 @@ def key_of(security: Security) -> str | None:
     """The InstrumentKey of a security; None for one without an id of any kind, and for plain cash.
 
     An option by its contract or OCC symbol; a coin by its ticker; what is listed by its ticker and venue, which must
-    both be there (an institution's own number for a fund is no ticker); else by ISIN; else `plaid:<security_id>`.
+    both be there (an institution's own number for a fund is no ticker); else by ISIN, or CUSIP;
+    one with a wrong check digit is none; else `plaid:<security_id>`.
     """
     if cash_of(security) is not None:
         return None
@@ -46,9 +47,11 @@ def key_of(security: Security) -> str | None:
             return f"us:{ticker}"
         if mic not in US_MICS and _TICKER.fullmatch(ticker):
             return f"{mic.lower()}:{ticker}"
-    isin, own = text(security, "isin") or "", (text(security, "security_id") or "").strip()
-    if _ISIN.fullmatch(isin):
+    isin, own = good("isin", text(security, "isin")), (text(security, "security_id") or "").strip()
+    if isin is not None:
         return f"isin:{isin}"
+    if (cusip := good("cusip", text(security, "cusip"))) is not None:
+        return f"cusip:{cusip}"
     return f"plaid:{own}" if own else None
 
 

@@ -12,6 +12,7 @@ from fin_infra.instruments import occ_of, option_of
 from fin_infra.instruments.key import InstrumentKey
 from fin_infra.instruments.known import coin_of, ticker_of
 from fin_infra.instruments.notation import Context, Notation, split_suffix
+from fin_infra.instruments.venues import US_MICS
 
 SUFFIXES: Mapping[str, str] = {
     ".TO": "xtse", ".V": "xtsx", ".CN": "xcnq", ".NE": "neoe", ".L": "xlon", ".PA": "xpar", ".AS": "xams",
@@ -50,7 +51,7 @@ def from_snaptrade(symbol: str, context: Context = Context()) -> str | None:  # 
         return f"crypto:{coin}" if (coin := coin_of(symbol)) else None
     if (option := option_of(symbol)) is not None:
         return option
-    us = context.mic is not None and context.mic.upper() in ("XNYS", "XNAS", "XASE", "ARCX", "BATS")
+    us = context.mic is not None and context.mic.upper() in US_MICS
     if not us and (parts := split_suffix(symbol, SUFFIXES)) is not None:
         mic = SUFFIXES[parts[1]]
         if mic == "xhkg":
