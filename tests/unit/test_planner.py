@@ -290,7 +290,12 @@ def test_a_connection_added_while_running_is_seen_by_the_next_tick(
 
 @pytest.mark.parametrize(
     ("narrowed", "planned"),
-    [({"tenants": ["ada"]}, 1), ({"tenants": ["grace"]}, 0), ({"providers": ["teller"]}, 1), ({"providers": []}, 0)],
+    [
+        ({"tenants": ["ada"]}, 1),
+        ({"tenants": ["grace"]}, 0),
+        ({"providers": ["teller"]}, 1),
+        ({"providers": ["plaid"]}, 0),
+    ],
 )
 def test_a_schedule_can_be_narrowed(
     store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock, narrowed: dict[str, Any], planned: int

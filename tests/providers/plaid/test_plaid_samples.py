@@ -182,7 +182,7 @@ def test_documented_holdings_have_honest_keys_units_and_bases() -> None:
         "opt:NFLX:2018-02-01:C:355": ("1E+2", 100, None),  # 10,000 units; the basis is per unit or of a great win
         "us:MIPTX": ("23.567", 1, None),
         "plaid:nnmo8doZ4lfKNEDe3mPJipLGkaGw3jfPrpxoN": ("100.05", 1, None),
-        "plaid:Lxe4yz4XQEtwb2YArO7RFMpPDvPxy7FALRyea": ("1E+1", 1, Decimal("948.08")),
+        "cusip:912797HE0": ("1E+1", 1, Decimal("948.08")),
         "crypto:dogecoin": ("2.5E+4", 1, Decimal("92.47")),
     }
     worth = [(r["quantity"] * r["multiplier"] * r["price"], r["market_value"]) for r in rows]
