@@ -59,6 +59,7 @@ def next_(
     from datetime import UTC, datetime
 
     from fin_infra.cli.output import moment, put_json, say, table
+    from fin_infra.errors import UsageError
     from fin_infra.project import find_project
     from fin_infra.settings import Settings
 
@@ -70,13 +71,18 @@ def next_(
     schedules = find_project(settings).schedules
     streams = _streams(schedules)
     rows: list[tuple[datetime, str, str, str, Session | None, str | None]] = []
+    ended: dict[str, str] = {}
     for schedule in schedules:
         zone = None if schedule.calendar is None else schedule.calendar.zone
         coming: list[tuple[datetime, str, str, str, Session | None, str | None]] = []
         for stream in streams[schedule.name] or ["no connection yet"]:
             due = start
             for _ in range(count):
-                due, session = schedule.occurrence_after(due, stream)
+                try:
+                    due, session = schedule.occurrence_after(due, stream)
+                except UsageError as error:  # one schedule whose calendar ends hides no other
+                    ended[schedule.name] = error.message
+                    break
                 coming.append((due, schedule.name, schedule.rule.job, stream, session, zone))
         rows += sorted(coming, key=lambda row: row[:4])[:count]
     rows.sort(key=lambda row: row[:4])
@@ -95,6 +101,10 @@ def next_(
         header = ("due at", "schedule", "job", "stream", "session")
         table([(*row[:4], _told(session, zone)) for *row, session, zone in rows], header)
         say("a stream that is linked new, relinked or overdue runs at once, whatever its next due time")
+    for name, told in ended.items():
+        say(f"schedule {name} ends here: {told}")
+    if ended:  # a list that is shorter than asked for is no success
+        raise typer.Exit(1)
 
 
 def _draw(month: str | None, tz: str | None, *, also: list[str]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 ZERO = Decimal(0)
+LARGEST = Decimal(10) ** 20  # what Decimal(38, 18) has no room for
 EXACT = Context(prec=100)  # Python's usual 28 digits would round a large sum, or a coin's 18 decimals, in passing
 
 
@@ -109,13 +110,14 @@ def _same_shares(holding: dict[str, Any], session: date, actions: pl.DataFrame) 
 
 def in_one(worth: NetWorth, to: str, on: date, rates: pl.DataFrame) -> Converted:
     """The totals in one currency, by the newest rates of `on` or before: columns currency, total, total_in and the
-    rate's. A total without a rate is null and in `missing`. Raises `UsageError` for what is no currency."""
+    rate's. A total without a rate is null and in `missing`. One with more than 18 decimals, a coin's quantity by its
+    price, is rounded to them, half even. Raises `UsageError` for what is no currency, and for a total too large."""
     import polars as pl
 
     from fin_infra.conversion import convert
     from fin_infra.datasets.base import amounts
 
-    totals = sorted(worth.total.items())
+    totals = [(code, _fitting(code, total)) for code, total in sorted(worth.total.items())]
     frame = pl.DataFrame(
         {
             "currency": pl.Series([code for code, _ in totals], dtype=pl.String),
@@ -123,6 +125,14 @@ def in_one(worth: NetWorth, to: str, on: date, rates: pl.DataFrame) -> Converted
         }
     )
     return convert(frame, to=to, on=on, amount="total", rates=rates)
+
+
+def _fitting(code: str, total: Decimal) -> Decimal:
+    from fin_infra.errors import UsageError
+
+    if abs(total) >= LARGEST:
+        raise UsageError(f"the total in {code} has more than 20 digits before the point; worth without --in shows it")
+    return total.quantize(Decimal("1e-18"), context=EXACT)
 
 
 def _plain(amount: Decimal) -> str:

@@ -245,9 +245,13 @@ class Planner:
                     starting and schedule.rule.is_dated and row.due_at > micros(now) and not again
                 ):
                     anew.append(key)
-        times = due_after_many([(wanted[key][0], f"{key[1]}/{key[2]}") for key in anew], now)
-        for key, due_at in zip(anew, times, strict=True):
-            wanted[key] = (wanted[key][0], due_at)
+        streams = [(wanted[key][0], f"{key[1]}/{key[2]}") for key in anew]
+        times, queued = due_after_many(streams, now), due_after_many(streams, now, queued=True)
+        for key, due_at, after_run in zip(anew, times, queued, strict=True):
+            # a stream that was queued just now keeps the half of `every` it was given
+            stands = held[key].due_at == after_run and _stands(held[key], wanted[key][0], after_run)
+            if not stands:
+                wanted[key] = (wanted[key][0], due_at)
         self._say_moved((held[key], *wanted[key]) for key in anew)
         fresh = [
             {

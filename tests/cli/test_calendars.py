@@ -69,8 +69,8 @@ def test_next_for_machines(cli: Cli, tmp_path: Path) -> None:
 
 def test_next_beyond_the_calendar_says_where_it_ends(cli: Cli, tmp_path: Path) -> None:
     said = ask(cli, tmp_path, SCHEDULES, "next", "--at", "2035-12-31T22:00:00Z")
-    assert said.code == 2
-    assert "calendar XNYS knows the days 1990-01-01 to 2035-12-31" in said.error
+    assert (said.code, "nightly" in said.out) == (1, True)
+    assert "schedule us_eod ends here: calendar XNYS knows the days 1990-01-01 to 2035-12-31" in said.err
 
 
 def test_check_shows_calendars_and_stops_at_an_unknown_one(cli: Cli, tmp_path: Path) -> None:
@@ -162,3 +162,11 @@ def test_build_without_the_libraries_says_what_to_install(cli: Cli, monkeypatch:
     said = cli("calendar", "build", "--check")
     assert said.code == 2
     assert said.error == "compiling calendars needs the extra `calendars`; install fin-infra[calendars]"
+
+
+def test_a_schedule_whose_calendar_ends_hides_no_other(cli: Cli, tmp_path: Path) -> None:
+    text = SCHEDULES + '  leap: {job: sync_accounts, calendar: us, cron: "0 0 29 2 *"}\n'
+    said = ask(cli, tmp_path, text, "next", "--at", "2026-11-24T00:00:00Z", "--count", "3")
+    assert said.code == 1, "a list shorter than asked for is no success"
+    assert "nightly" in said.out
+    assert "schedule leap ends here: " in said.err

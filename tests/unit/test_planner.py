@@ -541,8 +541,8 @@ def test_an_early_close_that_was_not_known_ends_what_runs_while_open(
 @guarded(
     "a start plans a queued stream's next but one",
     "planning/planner.py",
-    "for key in anew], now)",
-    "for key in anew], now, queued=True)",
+    "times, queued = due_after_many(streams, now),",
+    "times, queued = due_after_many(streams, now, queued=True),",
 )
 def test_a_restart_skips_no_slot_of_an_open_market(
     store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock

@@ -7,13 +7,16 @@ from decimal import Decimal
 from fractions import Fraction
 
 import polars as pl
+import pytest
 
-from fin_infra.cli.worth import NetWorth, net_worth
+from fin_infra.cli.worth import NetWorth, in_one, net_worth
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.corporate_actions import CorporateActions
+from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.prices import Prices
+from fin_infra.errors import UsageError
 from tests.guards import guarded
 from tests.unit.helpers import START
 
@@ -136,3 +139,16 @@ def test_no_digit_of_a_large_sum_or_a_small_coin_is_rounded() -> None:
         holdings(("c", "crypto:pepe", quantity, "1", None)), prices(("crypto:pepe", "2026-11-22", price, "USD")),
     )  # fmt: skip
     assert Fraction(worth.total["USD"]) == Fraction(cash) + Fraction(quantity) * Fraction(price)
+
+
+def test_a_coins_36_decimals_do_not_lose_the_dollars() -> None:
+    """Quantity by price has as many decimals as both together: more than a column holds, which made null of them."""
+    coin = Decimal("0.123456789012345678") * Decimal("86123.45")
+    for total, shown in (
+        (coin, coin.quantize(Decimal("1e-18"))), (Decimal("1E-20"), Decimal(0)), (Decimal("1E+19"), Decimal(10) ** 19),
+    ):  # fmt: skip
+        found = in_one(NetWorth({"USD": total}), "USD", date(2026, 11, 24), FxRates.empty()).total()
+        assert (found.amount, found.complete) == (shown, True)
+    with pytest.raises(UsageError) as wrong:
+        in_one(NetWorth({"USD": Decimal("1E+20")}), "USD", date(2026, 11, 24), FxRates.empty())
+    assert "USD" in str(wrong.value)
