@@ -301,6 +301,11 @@ class Linking:
     products: tuple[str, ...] = ()
 
 
+def nobody(secrets: Mapping[str, str]) -> httpx.Auth:
+    """No credential at all."""
+    return httpx.Auth()
+
+
 @dataclass(frozen=True)
 class Provider:
     """A vendor: name, address, credentials, refusals and sources. Data, not behaviour.

@@ -8,14 +8,8 @@ from datetime import timedelta
 import httpx
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source
+from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
 from fin_infra.providers.frankfurter import client, frames, symbols, wire
-
-
-def nobody(secrets: Mapping[str, str]) -> httpx.Auth:
-    """No credential at all."""
-    return httpx.Auth()
-
 
 PROVIDER = Provider(
     name="frankfurter",
