@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-
-import httpx
 
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
