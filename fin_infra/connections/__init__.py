@@ -42,6 +42,7 @@ class Connection:
     reason: str | None
     generation: int
     created_at: datetime
+    quota_key: str = ""
 
 
 class Connections:
@@ -70,7 +71,7 @@ class Connections:
                 insert(CONNECTIONS),
                 {
                     "connection_id": connection_id, "tenant_id": tenant, "provider": provider.name, "state": "active",
-                    "generation": 1, "created_at": now, "updated_at": now,
+                    "generation": 1, "created_at": now, "updated_at": now, "quota_key": provider.quota_key(secrets),
                 },
             )  # fmt: skip
             sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": 1, "body": body})
@@ -90,12 +91,16 @@ class Connections:
     def relink(self, connection_id: str, secrets: Mapping[str, str]) -> Connection:
         """A new credential for the same connection: active again, cursors start anew, rows stay."""
         found = self.get(connection_id)
-        body = self._sealed(resolve(found.provider), secrets)
+        provider = resolve(found.provider)
+        body = self._sealed(provider, secrets)
         with self._store.writing() as sql:
             generation = found.generation + 1
             sql.execute(SECRETS.delete().where(SECRETS.c.connection_id == connection_id))
             sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": generation, "body": body})
-            self._set(sql, connection_id, state="active", reason=None, generation=generation)
+            self._set(
+                sql, connection_id, state="active", reason=None, generation=generation,
+                quota_key=provider.quota_key(secrets),
+            )  # fmt: skip
             sql.execute(update(DUE).where(DUE.c.connection_id == connection_id).values(due_at=micros(self._now())))
         return self.get(connection_id)
 
@@ -220,8 +225,11 @@ def _bump(sql: SqlConnection) -> None:
 
 
 def _connection(row: Sequence[Any]) -> Connection:
-    connection_id, tenant_id, provider, state, reason, generation, created_at, *_ = row
-    return Connection(connection_id, tenant_id, provider, state, reason, generation, from_micros(created_at))
+    connection_id, tenant_id, provider, state, reason, generation, created_at, _, quota_key = row
+    at = from_micros(created_at)
+    return Connection(
+        connection_id, tenant_id, provider, state, reason, generation, at, quota_key or f"{provider}/{connection_id}"
+    )
 
 
 def connect(

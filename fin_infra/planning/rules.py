@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-Lane = Literal["interactive", "webhook", "scheduled", "backfill"]
-LANES: tuple[Lane, ...] = ("interactive", "webhook", "scheduled", "backfill")
+from fin_infra.quotas.windows import LANES, Lane
+
 OnClosed = Literal["skip", "next", "run"]
 ON_CLOSED: tuple[OnClosed, ...] = ("skip", "next", "run")
 While = Literal["open"]

@@ -29,7 +29,8 @@ from fin_infra.planning.due import (
     of_sessions,
     while_open,
 )
-from fin_infra.planning.rules import DAY, LANES, WEBHOOK, Rule, duration, signed_duration
+from fin_infra.planning.rules import DAY, WEBHOOK, Rule, duration, signed_duration
+from fin_infra.quotas.windows import LANES
 
 __all__ = [
     "EPOCH", "LANES", "WEBHOOK", "Occurrence", "Rule", "Schedule", "due_after_many", "duration", "signed_duration",

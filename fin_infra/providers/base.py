@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from fin_infra.datasets.base import Built, Dataset
 from fin_infra.errors import FinInfraError, WireError
 from fin_infra.instruments import calendar_of
+from fin_infra.quotas.declared import VendorQuota
 
 T = TypeVar("T")
 Kind = Literal["cursor", "window", "snapshot", "series"]
@@ -333,10 +335,19 @@ class Provider:
     facts: Sequence[str] = ()
     webhooks: Webhooks | None = None
     linking: Linking | None = None
+    quota: VendorQuota | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:
         return tuple(name for source in self.sources for name in source.datasets)
+
+    def quota_key(self, secrets: Mapping[str, str]) -> str:
+        """Whose quota calls with these secrets spend: `plaid/app`, or a name made of the credential that does not tell
+        it. Two connections with one credential share its quota."""
+        if self.quota is None or self.quota.holder == "application" or not self.secrets:
+            return f"{self.name}/app"
+        told = "\0".join(secrets.get(field.name, "") for field in self.secrets if field.required)
+        return f"{self.name}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
     def address(self, host: str) -> str:
         """The vendor's own address of a host."""

@@ -81,6 +81,7 @@ CONNECTIONS = Table(
     Column("generation", Integer, nullable=False),    # counts credentials: cursors belong to one
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("quota_key", Text),                        # whose quota its calls spend; NULL: linked before there was one
     sqlite_with_rowid=False,
 )  # fmt: skip
 
@@ -154,6 +155,14 @@ ALIASES = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+LEFT_OUT = Table(
+    "left_out", METADATA,
+    Column("connection_id", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),     # an account its owner does not want: listed, and never asked for
+    Column("since", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
 SYMBOL_ALIASES = Table(
     "symbol_aliases", METADATA,
     Column("provider", Text, primary_key=True),       # whose spelling it is
@@ -214,6 +223,6 @@ Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 
 OWNED_BY_CONNECTION = [
     *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
-    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, DUE, SECRETS, CONNECTIONS,
+    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, SECRETS, CONNECTIONS,
 ]  # fmt: skip
 """Every table with rows of a connection: what erasing it empties. Prices and instruments belong to nobody and stay."""
