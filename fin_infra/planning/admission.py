@@ -148,7 +148,7 @@ class Admission:
         if metered:
             pending = self._queue.pending_cost(list(metered), self._until)
             for key, mine in metered.items():
-                costed = [Admitted(row, self._costs.usual(sql, row.provider, row.dataset)) for row in mine]
+                costed = [Admitted(row, self._costs.usual(sql, row.provider, row.dataset, row.lane)) for row in mine]
                 room = self._capacity(mine[0].provider, key, "scheduled")
                 if sum(cost for _, cost in costed) + sum(pending[key].values()) <= AMPLE * room:
                     admitted += costed
@@ -191,7 +191,7 @@ class Admission:
         aside: list[DueRow] = []
         windows = [window for window in self._windows_of(key.provider, key.name) if window.scope == "connection"]
 
-        def take(lane: Lane) -> int:
+        def take(lane: Lane, as_: Lane | None = None) -> int:
             """Admits the next of a class. Its cost, 0 where there is none."""
             costs: list[int] = []
 
@@ -199,15 +199,22 @@ class Admission:
                 if windows and not self._is_open(windows, row, lane):
                     aside.append(row)
                     return None
-                costs.append(self._costs.of(sql, row.provider, Stream(row.connection_id, row.dataset)))
+                costs.append(self._costs.of(sql, row.provider, Stream(row.connection_id, row.dataset), row.lane))
                 return costs[-1]
 
             row = key.lanes[lane].take(cost_of)
             if row is None:
                 return 0
             key.known.discard(row.key)
-            admitted.append(Admitted(row, costs[-1]))
+            admitted.append(Admitted(row._replace(lane=as_ or lane), costs[-1]))
             return costs[-1]
+
+        def least() -> int:
+            """The share of backfill, as scheduled work, or it would be held back as before: one that is queued, else
+            one that is due."""
+            if pending.get("backfill"):
+                return self._queue.promote(key.name)
+            return take("backfill", as_="scheduled")
 
         while take("interactive"):
             pass  # somebody waits for it: the call decides
@@ -218,8 +225,8 @@ class Admission:
             waits = len(key.lanes["backfill"]) > 0 or pending.get("backfill", 0) > 0
             while room > 0:
                 if lane != "backfill" and waits and key.owed >= 1.0:
-                    cost = take("backfill") or self._queue.promote(key.name)
-                    key.owed = max(key.owed - cost, -MOST_OWED) if cost else 0.0
+                    cost = least()
+                    key.owed -= cost
                     waits = cost > 0
                 else:
                     cost = take(lane)

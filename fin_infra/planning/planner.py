@@ -202,7 +202,7 @@ class Planner:
         for row, cost in chosen:
             now = fetched(sql, f"{DUE_ROW} AND d.schedule = ? AND d.connection_id = ? AND d.dataset = ?", row.key)
             if now and now[0][5] == row.due_at:
-                found.append(Admitted(DueRow(*now[0]), cost))
+                found += [Admitted(row, cost) for row in self._served([DueRow._make(now[0])])]
         return found
 
     def _rows(
