@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fin_infra.settings import Settings
+    from fin_infra.store.ledger import SqlLedger
 
 Rows = list[dict[str, Any]]
 HEADER = ("provider", "key", "window", "used", "limit", "%", "all free at", "refused", "now")
@@ -55,15 +56,11 @@ def quotas(
 
 def windows(settings: Settings, provider: str | None, now: datetime) -> Rows:
     """What the ledger has, sorted by vendor, key and window; nothing where no ledger was ever made."""
-    from pathlib import Path
-
     from fin_infra.quotas.telling import notes, place
-    from fin_infra.store.ledger import open_ledger
 
-    url = settings.effective_quota_url
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///").split("?")[0]).exists():
-        return []  # looking makes no file
-    ledger = open_ledger(url)
+    ledger = ledger_to_read(settings)
+    if ledger is None:
+        return []
     try:
         frame = ledger.frame()
     finally:
@@ -80,6 +77,20 @@ def windows(settings: Settings, provider: str | None, now: datetime) -> Rows:
                 }
             )  # fmt: skip
     return sorted(found, key=lambda row: (row["provider"], row["key"], row["below"] or "", row["name"]))
+
+
+def ledger_to_read(settings: Settings) -> SqlLedger | None:
+    """The ledger of these settings; None where no file was ever made: looking makes none."""
+    from pathlib import Path
+
+    from fin_infra.store import opening
+    from fin_infra.store.ledger import open_ledger
+
+    url = settings.effective_quota_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///").split("?")[0]).exists():
+        return None
+    # the server's own clock where it serves several machines: ours must not let its entries expire too early
+    return open_ledger(url, now=opening.utc_now if url.startswith("sqlite:") else None)
 
 
 def cells(rows: Rows) -> list[tuple[Any, ...]]:

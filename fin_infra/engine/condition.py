@@ -22,6 +22,7 @@ from fin_infra.store.tables import DUE
 
 Row = dict[str, Any]
 RUNS = 3
+SAMPLED = 8  # of its last runs the cost is an average, see `fin_infra.planning.costs`
 LISTED = 5  # findings and entries that are told one by one
 
 
@@ -80,7 +81,7 @@ def sentences(facts: Facts, now: datetime, within: timedelta | None) -> list[str
     """What there is to say, most important first. Pure."""
     return [
         *_state(facts, now, within), *(reason.sentence() for reason in reasons(facts, now)),
-        *expectation(facts.connection, facts.jobs, facts.due, facts.budget, now), *_tried(facts),
+        *expectation(facts.connection, facts.jobs, facts.due, facts.budget, now, _sampled(facts)), *_tried(facts),
         *_accounts(facts, now, within), *_wrong(facts), *_position(facts),
     ]  # fmt: skip
 
@@ -102,6 +103,11 @@ def as_dict(facts: Facts, now: datetime, within: timedelta | None) -> dict[str, 
         "quota_key": facts.connection.quota_key,
         "calls_per_run": None if budget is None else budget.calls,
     }
+
+
+def _sampled(facts: Facts) -> int:
+    good = [run for run in facts.runs if run["outcome"] in ("ok", "partial") and run["calls"]]
+    return min(len(good), SAMPLED)
 
 
 def _state(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:

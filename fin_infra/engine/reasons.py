@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from fin_infra.calendars import Calendar
 from fin_infra.connections import Connection
 from fin_infra.errors import UsageError
 from fin_infra.quotas.ledger import Denied
-from fin_infra.quotas.telling import at, place, refusal
+from fin_infra.quotas.telling import Place, at, place, refusal, units
 
 PUT_OFF = {
     "rate_limited": "rate_limited", "quota_exhausted": "quota", "not_ready": "not_ready",
@@ -44,14 +45,13 @@ class Next(NamedTuple):
 class Budget:
     """What a run costs, and what the quota says of it.
 
-    `calls`: what it costs, by its last `runs`; None: it never ran. `denied`: what the ledger answers now; None: there
-    are units. `row`: of the window that denies, see `Ledger.frame`. `ahead`: streams that stand before it in the line
-    of its key. `starts_at`: when its turn comes; None with `until`: not before then.
+    `calls`: what one is likely to cost. `denied`: what the ledger answers now; None: there are units. `row`: of the
+    window that denies, see `Ledger.frame`. `ahead`: streams that stand before it in the line of its key. `starts_at`:
+    when its turn comes; None with `until`: not before then.
     """
 
     key: str
     calls: float | None = None
-    runs: int = 0
     denied: Denied | None = None
     row: Mapping[str, Any] | None = None
     ahead: int = 0
@@ -110,9 +110,10 @@ def starts_at(
 
 
 def expectation(
-    connection: Connection, jobs: Sequence[Waiting], due: Sequence[Next], budget: Budget | None, now: datetime
-) -> list[str]:
-    """When it starts and what that costs, in sentences."""
+    connection: Connection, jobs: Sequence[Waiting], due: Sequence[Next], budget: Budget | None, now: datetime,
+    sampled: int = 0,
+) -> list[str]:  # fmt: skip
+    """When it starts and what that costs, in sentences. `sampled`: runs of its own that the cost is known by."""
     said = []
     begins = starts_at(connection, jobs, due, budget, now)
     if any(job.state == "running" for job in jobs):
@@ -123,8 +124,9 @@ def expectation(
     elif budget is not None and budget.until is not None and connection.state == "active":
         said.append(f"not expected to start before {at(budget.until)}: fin-infra plan --dry-run shows what goes before")
     if budget is not None and budget.calls is not None:
-        last = "its last run" if budget.runs == 1 else f"its last {budget.runs} runs"
-        said.append(f"a run costs about {_calls(budget.calls)} of {place(budget.key).provider}, by {last}")
+        last = "as its last run did" if sampled == 1 else f"as its last {sampled} runs did"
+        source = last if sampled else "as others of its kind do"
+        said.append(f"a run costs about {units(math.ceil(budget.calls))} to {_of(budget.key).provider}, {source}")
     return said
 
 
@@ -162,11 +164,12 @@ def _of_quota(jobs: Sequence[Waiting], due: Sequence[Next], budget: Budget | Non
         return
     wanted = [job.available_at for job in jobs if job.state == "queued"] + [one.due_at for one in due]
     first = min(wanted, default=None)
-    if (denied := budget.denied) is not None and first is not None and denied.at > max(first, now):
+    denied = budget.denied
+    if denied is not None and (denied.window is None or (first is not None and denied.at > max(first, now))):
         yield Reason(_code(denied), refusal(denied, budget.row), denied.at, _remedy(denied))
     if first is not None and first <= now and budget.ahead:
         streams = "1 stream stands" if budget.ahead == 1 else f"{budget.ahead:,} streams stand"
-        where = place(f"{budget.key}#")
+        where = _of(budget.key)
         said = f"{streams} before it in the line for {where.provider} {where.short}"
         yield Reason("behind_others", said, budget.starts_at)
 
@@ -210,5 +213,5 @@ def _opens(calendar: Calendar | None, now: datetime) -> datetime | None:
         return None
 
 
-def _calls(calls: float) -> str:
-    return "1 call" if calls == 1 else f"{calls:.1f} calls".replace(".0 ", " ")
+def _of(key: str) -> Place:
+    return place(f"{key}#")

@@ -12,15 +12,31 @@ from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.quotas.windows import Window
 
 
+class _Read(Exception):
+    """What was read; it ends the transaction with nothing written, not even the row of a window never used."""
+
+    def __init__(self, kept: list[tuple[Row, list[tuple[int, int]]]]) -> None:
+        super().__init__()
+        self.kept = kept
+
+
 def rehearsal(ledger: CountingLedger, windows: Sequence[Window], now: Callable[[], datetime]) -> MemoryLedger:
-    """These windows as they stand in a ledger, in one of memory that goes by the clock `now`."""
-    specs = ledger._specs(windows)
+    """These windows as they stand in a ledger, in one of memory that goes by the clock `now`.
 
-    def read(state: State) -> list[tuple[Row, list[tuple[int, int]]]]:
-        return [(replace(state.row(spec.key)), list(state.entries(spec.key))) for spec in specs]
-
-    kept = ledger._run([spec.key for spec in specs], read)
+    Raises `StoreError` when the ledger cannot be read.
+    """
     copy = MemoryLedger(now, timeout=ledger._timeout / 1e6)
+    specs = ledger._specs(windows)
+    if not specs:
+        return copy
+
+    def read(state: State) -> None:
+        raise _Read([(replace(state.row(spec.key)), list(state.entries(spec.key))) for spec in specs])
+
+    try:
+        ledger._run([spec.key for spec in specs], read)
+    except _Read as found:
+        kept = found.kept
     state = copy._state
     for spec, (row, entries) in zip(specs, kept, strict=True):
         state.row(spec.key)  # makes room for its entries
