@@ -74,7 +74,7 @@ def _stream(name: str, as_json: bool) -> None:
     with closing(outlook(settings, schedules, now)) as ahead:
         for one in [dataset] if dataset else resolve(connection.provider).datasets:
             facts = facts_of(
-                store, connection, one, jobs, calendars=calendars,
+                store, connection, one, jobs, calendars=calendars, new=ahead.new,
                 budget=lambda lead: ahead.budget(connection.quota_key, lead, _lane(jobs, lead)),
             )  # fmt: skip
             if as_json:

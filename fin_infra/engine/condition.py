@@ -47,10 +47,12 @@ class Facts:
 def facts_of(
     store: Store, connection: Connection, dataset: str, jobs: Mapping[str, Sequence[Waiting]], *,
     calendars: Mapping[str, Calendar] | None = None, budget: Callable[[Stream], Budget | None] = lambda stream: None,
+    new: Callable[[Stream], Sequence[Next]] = lambda stream: (),
 ) -> Facts:  # fmt: skip
     """Gathers them, of one moment. Raises `UsageError` for no such stream.
 
-    `jobs`: of the queue, by the stream; `calendars`: of the schedules that have one; `budget`: what the quota says.
+    `jobs`: of the queue, by the stream; `calendars`: of the schedules that have one; `budget`: what the quota says;
+    `new`: schedules that drive it and have no due time yet.
     """
     provider = resolve(connection.provider)
     source = provider.source(dataset)
@@ -72,7 +74,7 @@ def facts_of(
             store.records(Findings, {**of_it, "state": "open"}),
             [kept for kept in store.quarantined(connection.connection_id) if kept.dataset == dataset],
             store.cursor(lead, connection.generation),
-            [Next(name, from_micros(at), (calendars or {}).get(name)) for name, at in due],
+            [*(Next(name, from_micros(at), (calendars or {}).get(name)) for name, at in due), *new(lead)],
             jobs.get(str(lead), ()), budget(lead),
         )  # fmt: skip
 

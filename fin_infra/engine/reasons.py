@@ -34,11 +34,12 @@ class Waiting(NamedTuple):
 
 
 class Next(NamedTuple):
-    """When a schedule drives it next. `calendar`: whose sessions the schedule follows, if it does."""
+    """When a schedule drives it next. `calendar`: whose sessions it follows; `new`: the planner has not met it yet."""
 
     schedule: str
     due_at: datetime
     calendar: Calendar | None = None
+    new: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,10 @@ def _variable(provider: str) -> str:
 
 
 def _of_schedules(jobs: Sequence[Waiting], due: Sequence[Next], now: datetime) -> Iterator[Reason]:
-    for name, due_at, calendar in due:
+    for name, due_at, calendar, new in due:
+        if new:
+            yield Reason("due", f"the schedule {name} drives it as soon as a worker plans: fin-infra worker")
+            continue
         if due_at <= now:
             yield Reason("due", f"the schedule {name} drives it now: it is due since {at(due_at)}")
             continue

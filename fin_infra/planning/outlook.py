@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection as SqlConnection
 
-from fin_infra.engine.reasons import Budget
+from fin_infra.engine.reasons import Budget, Next
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
 from fin_infra.planning.forecast import Clock, Planned, Run, play
@@ -102,6 +102,7 @@ class Outlook:
         self.idle: list[Linked] = []  # connections that are not planned: their owner has to act
         self.keys: dict[str, Key] = {}
         self._calls: dict[Stream, float] = {}
+        self._new: dict[Stream, list[Next]] = {}
         self._own: dict[str, tuple[Window, ...]] = {}
         with store.reading() as sql:
             self._read(sql, [job for job in jobs if job.unique_key])
@@ -128,6 +129,8 @@ class Outlook:
                 if (lead := driven(schedule, one.provider, one.tenant)) is not None:
                     stream = Stream(one.connection_id, lead)
                     row = due.get((schedule.name, *stream))
+                    if row is None:
+                        self._new.setdefault(stream, []).append(Next(schedule.name, self.now, new=True))
                     at = self._due_at(schedule, stream, row)
                     add(one, stream, schedule.name, schedule.rule.job, schedule.rule.lane, at)
         for name, connection_id, dataset, _, lane, at, _ in due.values():
@@ -181,6 +184,10 @@ class Outlook:
         room = {window.key: fresh.capacity((window,), horizon) for window in counted}
         least = min(counted, key=lambda window: room[window.key])
         return Line(key, planned, needed, room[least.key], least)
+
+    def new(self, stream: Stream) -> Sequence[Next]:
+        """The schedules that drive a stream without a due time yet."""
+        return self._new.get(stream, ())
 
     def budget(self, quota_key: str, stream: Stream, lane: str | None = None) -> Budget:
         """What a run of the stream costs, what the ledger says of it now, and when its turn comes.

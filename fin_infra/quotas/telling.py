@@ -71,16 +71,19 @@ def declared(window: Window) -> str:
             return f"one call every {window.interval:.3g} seconds{whose}{what}"
 
 
-def plans(quota: VendorQuota | None) -> Iterator[str]:
-    """A vendor's declared plans, a line each; the first is the one that is assumed."""
+def plans(quota: VendorQuota | None, chosen: str = "") -> Iterator[str]:
+    """A vendor's declared plans, a line each and one for each of their windows. `chosen`: the plan in force."""
     if quota is None:
-        yield "quota: none is declared, so its calls are counted and never held back"
+        yield "quota: none is declared"
         return
-    holder = "one key of the application for all connections" if quota.holder == "application" else "each credential"
-    for number, plan in enumerate(quota.plans):
-        assumed = ", assumed unless the settings say another" if number == 0 and len(quota.plans) > 1 else ""
-        told = "; ".join(declared(window) for window in plan.windows) or "nothing is published"
-        yield f"quota, plan {plan.name}{assumed}: {told}; counted by {holder}; read on {plan.read_on} at {plan.source}"
+    holder = "one key of the application" if quota.holder == "application" else "each credential"
+    for plan in quota.plans:
+        force = " (in force)" if plan.name == chosen else ""
+        yield f"quota, plan {plan.name}{force}, counted by {holder}; read on {plan.read_on}: {plan.source}"
+        for window in plan.windows:
+            yield f"  {window.key}: {declared(window)}"
+        if not plan.windows:
+            yield "  nothing is published"
 
 
 def units(count: int) -> str:
