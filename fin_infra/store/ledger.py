@@ -13,7 +13,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Engine
 
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.quotas.base import CountingLedger
@@ -22,8 +26,8 @@ from fin_infra.quotas.counting import FAR, Row, State
 from fin_infra.quotas.ledger import Denied, Grant
 from fin_infra.quotas.windows import Lane, Window
 from fin_infra.store.base import Now
-from fin_infra.store.opening import _write_ahead, inspect, is_postgres, sqlite_path
-from fin_infra.store.sql import rim
+from fin_infra.store.opening import _write_ahead, inspect, is_postgres, postgres_driver, sqlite_path
+from fin_infra.store.sql import rim, shown
 
 log = logging.getLogger("fin_infra.quotas")
 T = TypeVar("T")
@@ -49,6 +53,7 @@ SCHEMA = (
 _READ = f"SELECT key, {', '.join(KEPT)} FROM fin_infra_windows"
 _INSERT = f"INSERT INTO fin_infra_windows (key, {', '.join(KEPT)}, declaration) VALUES ({'?, ' * len(KEPT)}?, '')"
 _SAVE = f"UPDATE fin_infra_windows SET {', '.join(f'{name} = ?' for name in KEPT)} WHERE key = ?"
+_CLOCK = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 _LEASE = (
     "INSERT INTO fin_infra_leases (name, owner, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
     "SET owner = excluded.owner, until = excluded.until "
@@ -216,6 +221,49 @@ class _Sqlite(_Session):
                 self._rows[values[0]] = Row(*values)
 
 
+class _Postgres(_Session):
+    """Rows are locked in the order of their keys; the clock, if none is given, is the server's behind the locks."""
+
+    def __init__(self, url: str, now: Now | None) -> None:
+        driver = postgres_driver()
+        connection = driver.Driver.connect(url.replace("+psycopg", "", 1), application_name="fin_infra")
+        connection.autocommit = True
+        connection.execute(f"SET search_path TO {driver.SCHEMA}; SET client_min_messages TO warning")
+        connection.execute(f"SET lock_timeout TO {round(PATIENCE * 1000)}")
+        connection.autocommit = False
+        super().__init__(connection)
+        self._now = now
+        self.ahead = 0  # microseconds that the server's clock is before ours
+
+    def begin(self, keys: Sequence[str]) -> None:
+        super().begin(keys)
+        asked = time.time_ns() // 1000
+        while True:
+            # an inner query, so that the clock is read when a row is locked and not when it is found
+            found = self.connection.execute(
+                f"SELECT {_CLOCK}, locked.* FROM ({_READ} WHERE key = ANY(?) ORDER BY key FOR UPDATE) AS locked",
+                (list(keys),),
+            ).fetchall()
+            if len(found) == len(keys):
+                break
+            self.connection.execute("ROLLBACK")  # a new row is made under no lock, or two might wait for each other
+            for key in sorted(set(keys) - {values[1] for values in found}):
+                self.connection.execute(f"{_INSERT} ON CONFLICT (key) DO NOTHING", (key, *_values(Row(key))))
+            self.connection.execute("COMMIT")
+        self._rows = {values[1]: Row(*values[1:]) for values in found}
+        if self._now is not None:
+            self.now = micros(self._now())
+            return
+        self.now = max(values[0] for values in found) if found else self._clock()
+        self.ahead = self.now - asked
+
+    def _clock(self) -> int:
+        return int(self.connection.execute(f"SELECT {_CLOCK}").fetchone()[0])
+
+    def _load(self) -> None:
+        """All rows are there already."""
+
+
 class SqlLedger(CountingLedger):
     """See `Ledger`. Safe for any number of processes and threads; a child of a fork opens its own connection.
 
@@ -257,9 +305,13 @@ class SqlLedger(CountingLedger):
             except Exception as error:
                 if not _of_driver(error):
                     raise
+                gone = self._session is not None and self._postgres and self._session.connection.closed
                 self._drop()
-                with rim(self.url):
-                    raise
+                if not gone:
+                    with rim(self.url):
+                        raise
+            with rim(self.url):
+                return self._transaction(keys, act)  # an idle connection that the server has left
 
     def _transaction(self, keys: Sequence[str], act: Callable[[State], T]) -> T:
         session = self._session
@@ -282,7 +334,11 @@ class SqlLedger(CountingLedger):
             return found
 
     def _opened(self) -> _Session:
-        return _Sqlite(self.url, self._now)
+        return _Postgres(self.url, self._now) if self._postgres else _Sqlite(self.url, self._now)
+
+    def _ours(self, written: datetime) -> int:
+        session = self._session
+        return micros(written) + (session.ahead if isinstance(session, _Postgres) else 0)
 
     def _drop(self) -> None:
         session, self._session = self._session, None
@@ -328,10 +384,21 @@ def open_ledger(url: str, *, now: Now | None = None, timeout: float = 30.0) -> S
     Raises `UsageError` when the URL is of no known kind or the database is not ours, or not migrated yet, `StoreError`
     when it cannot be opened.
     """
-    if is_postgres(url):
-        raise NotImplementedError
-    _prepare(url)
+    if not is_postgres(url):
+        _prepare(url)
+        return SqlLedger(url, now=now, timeout=timeout)
+    engine: Engine = postgres_driver().postgres_engine(url, VARIABLE)
+    try:
+        with rim(url), engine.connect() as sql:
+            if not _has_ledger(sql):
+                raise UsageError(f"{shown(url)} has no quota ledger of fin_infra yet; run fin-infra migrate")
+    finally:
+        engine.dispose()
     return SqlLedger(url, now=now, timeout=timeout)
+
+
+def _has_ledger(sql: SqlConnection) -> bool:
+    return sql.exec_driver_sql(f"SELECT to_regclass('fin_infra.{MARK}')").scalar() is not None
 
 
 def migrate_ledger(url: str) -> bool:
@@ -339,7 +406,19 @@ def migrate_ledger(url: str) -> bool:
 
     Raises `StoreError` when the database cannot be changed.
     """
-    return _prepare(url)
+    if not is_postgres(url):
+        return _prepare(url)
+    driver = postgres_driver()
+    engine: Engine = driver.postgres_engine(url, VARIABLE)
+    try:
+        with rim(url), engine.begin() as sql:
+            driver.own_schema(sql)
+            new = not _has_ledger(sql)
+            for statement in SCHEMA:
+                sql.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+    return new
 
 
 def _prepare(url: str) -> bool:
