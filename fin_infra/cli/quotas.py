@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     from fin_infra.settings import Settings
     from fin_infra.store.ledger import SqlLedger
 
 Rows = list[dict[str, Any]]
+WIDE = 110  # columns of a terminal from which the table is readable
 HEADER = ("provider", "key", "window", "used", "limit", "%", "all free at", "refused", "now")
 
 
@@ -48,6 +53,9 @@ def quotas(
     rows = windows(settings, name, now)
     if as_json:
         put_json(rows)
+    elif rows and sys.stdout.isatty():
+        console = _console()
+        console.print(shown(rows, console.width))
     elif rows:
         table(cells(rows), HEADER)
     if not rows:
@@ -108,6 +116,29 @@ def cells(rows: Rows) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
+def shown(rows: Rows, width: int) -> Table | Text:
+    """For a terminal: the table, or lines where it would not fit."""
+    from rich.text import Text
+
+    from fin_infra.cli.output import grid
+
+    if width >= WIDE:
+        return grid(cells(rows), HEADER)
+    told = []
+    for provider, key, window, used, permitted, percent, free_at, refused, now in cells(rows):
+        line = f"{provider} {key} {window}: {used} of {permitted} used, {percent} %"
+        line += f", all free at {free_at:%Y-%m-%dT%H:%M:%SZ}" if free_at else ""
+        line += f", {refused} refused" if refused else ""
+        told.append(line + (f"; {now}" if now else ""))
+    return Text("\n".join(told))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+
+
 def limit(row: dict[str, Any]) -> str:
     """`200`, or `180 (200)` where less is permitted now than is declared."""
     return f"{row['limit']}" if row["limit"] == row["declared"] else f"{row['limit']} ({row['declared']})"
@@ -160,13 +191,17 @@ def _changed(rows: Rows, known: dict[str, dict[str, Any]]) -> dict[str, dict[str
 def _live(look: Callable[[], Rows], every: float) -> None:
     import time
 
-    from rich.console import Console
     from rich.live import Live
 
-    from fin_infra.cli.output import grid
+    console = _console()
 
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    with Live(grid(cells(look()), HEADER), console=console, auto_refresh=False) as shown:
+    def now() -> Table | Text:
+        from rich.text import Text
+
+        rows = look()
+        return shown(rows, console.width) if rows else Text("no call was counted yet")
+
+    with Live(now(), console=console, auto_refresh=False) as live:
         while True:
-            shown.update(grid(cells(look()), HEADER), refresh=True)
+            live.update(now(), refresh=True)
             time.sleep(every)
