@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection as SqlConnection
 
+from fin_infra.quotas.windows import Lane
 from fin_infra.store.base import Now, Stream
 from fin_infra.store.statements import fetched
 
@@ -16,16 +17,20 @@ NEWEST = 0.3
 RUNS = 8
 SAMPLED = 200
 USUAL_FOR = timedelta(minutes=10)
+UNKNOWN_FOR = timedelta(seconds=10)
 
 LAST = (
     "SELECT calls FROM runs WHERE connection_id = ? AND dataset = ? AND outcome IN ('ok', 'partial') AND calls > 0 "
-    f"ORDER BY started_at DESC LIMIT {RUNS}"
+    f"AND (lane = 'backfill') = ? ORDER BY started_at DESC LIMIT {RUNS}"
 )
 OTHERS = (
-    f"SELECT AVG(calls) FROM (SELECT r.calls FROM (SELECT connection_id FROM connections WHERE provider = ? "
+    "SELECT AVG(calls) FROM (SELECT r.calls FROM (SELECT connection_id FROM connections WHERE provider = ? "
     f"LIMIT {SAMPLED}) AS c JOIN runs r ON r.connection_id = c.connection_id AND r.dataset = ? "
-    f"WHERE r.outcome IN ('ok', 'partial') AND r.calls > 0 LIMIT {SAMPLED}) AS some"
+    f"WHERE r.outcome IN ('ok', 'partial') AND r.calls > 0 AND (r.lane = 'backfill') = ? LIMIT {SAMPLED}) AS some"
 )
+UNKNOWN = 1
+PART = 10
+"""Calls that a part of a backfill makes at most."""
 
 
 class Costs:
@@ -33,21 +38,21 @@ class Costs:
 
     def __init__(self, now: Now) -> None:
         self._now = now
-        self._usual: dict[tuple[str, str], tuple[datetime, int]] = {}
+        self._usual: dict[tuple[str, str, bool], tuple[datetime, int]] = {}
 
-    def of(self, sql: SqlConnection, provider: str, stream: Stream) -> int:
-        """Of one stream."""
-        calls = [int(row[0]) for row in fetched(sql, LAST, stream)]
-        return math.ceil(likely(calls)) if calls else self.usual(sql, provider, stream.dataset)
+    def of(self, sql: SqlConnection, provider: str, stream: Stream, lane: Lane) -> int:
+        """Of one stream; its parts of a backfill are another matter than its runs."""
+        calls = [int(row[0]) for row in fetched(sql, LAST, (*stream, lane == "backfill"))]
+        return math.ceil(likely(calls)) if calls else self.usual(sql, provider, stream.dataset, lane)
 
-    def usual(self, sql: SqlConnection, provider: str, dataset: str) -> int:
+    def usual(self, sql: SqlConnection, provider: str, dataset: str, lane: Lane) -> int:
         """Of a stream that has not run yet: the average of the vendor's others of this dataset, else 1."""
-        now = self._now()
-        until, cost = self._usual.get((provider, dataset), (now, 0))
+        now, kind = self._now(), (provider, dataset, lane == "backfill")
+        until, cost = self._usual.get(kind, (now, 0))
         if until <= now:
-            [(average,)] = fetched(sql, OTHERS, (provider, dataset))
-            cost = max(1, round(float(average or 1)))
-            self._usual[provider, dataset] = now + USUAL_FOR, cost
+            [(average,)] = fetched(sql, OTHERS, kind)
+            cost = max(1, round(float(average or (PART if kind[2] else UNKNOWN))))
+            self._usual[kind] = now + (UNKNOWN_FOR if average is None else USUAL_FOR), cost
         return cost
 
 

@@ -239,6 +239,19 @@ class SqlJobQueue:
                     of_key[LANES[lane]] = of_key.get(LANES[lane], 0) + cost
         return found
 
+    def promote(self, quota_key: str) -> int:
+        """The backfill job of a quota key that waits longest is scheduled work from now on. Its cost; 0: none waits."""
+        now = micros(self._now())
+        with self._writing() as sql:
+            rows = fetched(
+                sql,
+                "UPDATE fin_infra_jobs SET lane = ?, available_at = CASE WHEN available_at > ? THEN ? "
+                "ELSE available_at END WHERE id = (SELECT id FROM fin_infra_jobs WHERE quota_key = ? "
+                f"AND state = 'queued' AND lane = ? ORDER BY available_at, id LIMIT 1{self._skipping}) RETURNING cost",
+                (LANES.index("scheduled"), now, now, quota_key, LANES.index("backfill")),
+            )
+        return int(rows[0][0]) if rows else 0
+
     def running(self, keys: Sequence[str]) -> set[str]:
         """Those of the unique keys whose job runs now."""
         with self._reading() as sql:
