@@ -16,7 +16,7 @@ from sqlalchemy import Connection as SqlConnection
 from fin_infra.engine.reasons import Budget, Next
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
-from fin_infra.planning.forecast import Clock, Planned, Run, play
+from fin_infra.planning.forecast import LEAST, Clock, Planned, Run, play
 from fin_infra.planning.planner import AGAIN, driven
 from fin_infra.planning.schedules import WEBHOOK, Schedule
 from fin_infra.quotas.base import CountingLedger
@@ -101,7 +101,6 @@ class Outlook:
         self._windows = windows
         self.idle: list[Linked] = []  # connections that are not planned: their owner has to act
         self.keys: dict[str, Key] = {}
-        self._calls: dict[Stream, float] = {}
         self._new: dict[Stream, list[Next]] = {}
         self._own: dict[str, tuple[Window, ...]] = {}
         with store.reading() as sql:
@@ -111,13 +110,13 @@ class Outlook:
         costs = Costs(lambda: self.now)
         due = {(row[0], row[1], row[2]): row for row in fetched(sql, DUE_ROWS)}
         linked = {row[0]: Linked(*row) for row in fetched(sql, LINKED)}
-        calls = self._calls
+        calls: dict[tuple[Stream, str], float] = {}
 
         def add(one: Linked, stream: Stream, schedule: str, job: str, lane: str, at: datetime) -> None:
             key = self.keys.setdefault(one.quota_key, Key(one.quota_key, one.provider))
-            if stream not in calls:
-                calls[stream] = costs.of(sql, one.provider, stream)
-            key.runs.append(Run(str(stream), schedule, job, one.tenant, _lane(lane), at, calls[stream]))
+            if (stream, lane) not in calls:
+                calls[stream, lane] = costs.of(sql, one.provider, stream, _lane(lane))
+            key.runs.append(Run(str(stream), schedule, job, one.tenant, _lane(lane), at, calls[stream, lane]))
 
         for one in linked.values():
             if one.state != "active":
@@ -180,7 +179,7 @@ class Outlook:
         if not counted:
             return Line(key, planned, needed)
         fresh, _ = self.rehearsed(key, Clock(self.now))
-        horizon = (end - self.now).total_seconds()
+        horizon = (end - self.now - LEAST).total_seconds()  # what is free at its very end is not within it
         room = {window.key: fresh.capacity((window,), horizon) for window in counted}
         least = min(counted, key=lambda window: room[window.key])
         return Line(key, planned, needed, room[least.key], least)
@@ -194,12 +193,13 @@ class Outlook:
 
         `lane`: of its job that waits; default: that in which it is due. A ledger out of reach is an answer too.
         """
-        name, calls = str(stream), self._calls.get(stream)
+        name = str(stream)
         key = self.keys.get(quota_key)
         mine = [] if key is None else [run for run in key.runs if run.stream == name]
         if key is None or not mine:
-            return Budget(quota_key, calls)
+            return Budget(quota_key)
         first = min(mine, key=lambda run: run.due_at)
+        calls = first.calls
         end = self.now + FORESEEN
         try:
             copy, shared = self.rehearsed(key, Clock(self.now))
