@@ -72,7 +72,7 @@ def test_nothing_linked_is_a_sentence(cli: Cli) -> None:
 @guarded(
     "the next run does not follow from the one before", "planning/outlook.py",
     "return self._schedules[run.schedule].due_after_run(at, run.stream)",
-    "return self._schedules[run.schedule].due_after(at + timedelta(hours=1), run.stream)",
+    "return self._schedules[run.schedule].due_after_run(at + timedelta(days=1), run.stream)",
 )  # fmt: skip
 async def test_where_the_quota_carries_all_the_plan_comes_true_to_the_second(cli: Cli, there: World) -> None:
     for number in range(3):
