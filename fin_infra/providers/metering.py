@@ -211,7 +211,8 @@ class QuotaMeter:
             "pace": f"its calls are spread evenly ({_name(window)}); it is asked then",
         }
         at = denied.at + timedelta(seconds=1, microseconds=-1)  # a whole second, and none too early
-        return f"{name} is not asked before {at.isoformat(timespec='seconds')}: {reasons.get(denied.why, 'no unit is left')}"
+        reason = reasons.get(denied.why, "no unit is left")
+        return f"{name} is not asked before {at.isoformat(timespec='seconds')}: {reason}"
 
     def _left(self, window: Window) -> str:
         try:
