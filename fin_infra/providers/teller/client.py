@@ -31,7 +31,8 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
         rest = [Account(row.id, row.id, row.type, row.currency) for row in live if not ask.leaves_out(row.id)]
         yield Page("accounts", listing, value=rows, follow=[account.vendor_id for account in rest])
     for account in rest:
-        yield await _page("balances", account, http.get(f"/accounts/{account.vendor_id}/balances"), wire.balances)
+        asked = http.get(f"/accounts/{account.vendor_id}/balances", account=account.vendor_id)
+        yield await _page("balances", account, asked, wire.balances)
 
 
 async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -76,7 +77,8 @@ async def _transactions(http: Http, ask: Ask, account: Account, position: str | 
         params["start_date"] = since.isoformat()
     if position:
         params["from_id"] = position
-    return await _page("transactions", account, http.get(f"/accounts/{account.vendor_id}/transactions", params), _full)
+    asked = http.get(f"/accounts/{account.vendor_id}/transactions", params, account=account.vendor_id)
+    return await _page("transactions", account, asked, _full)
 
 
 def _full(body: bytes) -> list[dict[str, Any]]:
@@ -89,7 +91,7 @@ def _full(body: bytes) -> list[dict[str, Any]]:
 
 async def _exists(http: Http, account: Account, transaction_id: str) -> bool:
     try:
-        await http.get(f"/accounts/{account.vendor_id}/transactions/{transaction_id}")
+        await http.get(f"/accounts/{account.vendor_id}/transactions/{transaction_id}", account=account.vendor_id)
     except OwnerActionError as error:
         if error.code == "not_found":
             return False
