@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -142,7 +143,11 @@ class Runtime:
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
-            context = JobContext(self.engine, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            lane = getattr(queued, "lane", "scheduled")
+            # a webhook may have joined a job that waited: what was answered before it is asked again
+            goes_on = getattr(queued, "begun", False) and lane != "webhook"
+            wished_at = getattr(queued, "enqueued_at", None) if goes_on else None
+            context = JobContext(self.engine, lane=lane, attempt=queued.attempts, wished_at=wished_at)
             try:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
@@ -201,10 +206,12 @@ class Runtime:
 
 
 class JobContext:
-    """What a job is given: the engine, with the lane and the attempt of its order."""
+    """What a job is given: the engine, with the lane and the attempt of its order, and of one that goes on since when
+    it was wished for."""
 
-    def __init__(self, engine: Engine, *, lane: str, attempt: int) -> None:
+    def __init__(self, engine: Engine, *, lane: str, attempt: int, wished_at: datetime | None = None) -> None:
         assert lane in LANES
+        self._wished_at = wished_at
         self._engine = engine
         self._lane = lane
         self._attempt = attempt
@@ -213,8 +220,9 @@ class JobContext:
         self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
     ) -> SyncReport:
         return await self._engine.sync(
-            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
-        )
+            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments,
+            wished_at=self._wished_at,
+        )  # fmt: skip
 
 
 def open_queue(
