@@ -28,9 +28,10 @@ START = 60.0  # seconds until the first call must have come
 
 
 def quotas(terms: Terms) -> str:
-    """The vendor's limit as the owner of the key sets it: what is published is the limit, never how it is counted; but
-    of a counter it is known that it refuses legal traffic."""
-    raise NotImplementedError
+    """The limit as the owner of the key sets it: what is published, never how it is counted or at what phase. Only of a
+    counter one knows that it refuses legal traffic."""
+    said = f"minute={terms.limit}/{terms.period:g}s"
+    return f"{said} counter" if terms.kind == "counter" else said
 
 
 def work(environment: dict[str, str], folder: Path) -> None:
