@@ -8,7 +8,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
@@ -190,7 +190,6 @@ def forkserver() -> ForkServerContext:
 def run(
     folder: Path, store_url: str, terms: Terms, *, windows: int, every: int, orders_every: float | None = None,
     orders_from: float = 1.0, workers: int = WORKERS, more: dict[str, str] | None = None,
-    tell: Callable[[str], None] = lambda text: None,
 ) -> Run:  # fmt: skip
     """Works for a first window and then `windows` more. `orders_every`: seconds between a user's orders, which begin
     after `orders_from` windows."""
@@ -217,7 +216,6 @@ def run(
                     next_order += orders_every * draw.uniform(0.5, 1.5)
                 time.sleep(max(0.0, min(0.2, next_order - time.time(), end + 0.2 - time.time())))
             calls = vendor.counted()
-            tell(fleet.said())
     return Run(terms, windows, calls, orders)
 
 
