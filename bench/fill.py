@@ -38,7 +38,7 @@ def _fill_postgres(url: str, accounts: int, now: int) -> None:
         many = f"generate_series(0, {accounts - 1}) AS n"
         sql.execute(
             f"INSERT INTO connections SELECT 'con_' || {number}, 't' || {number}, 'teller', 'active', NULL, 1, "
-            f"{now}, {now} FROM {many}"
+            f"{now}, {now}, NULL FROM {many}"
         )
         sql.execute(f"INSERT INTO cursors SELECT 'con_' || {number}, 'transactions', 1, 1, '{{}}', 'run_0' FROM {many}")
         sql.execute(
@@ -59,7 +59,7 @@ def _fill_sqlite(url: str, accounts: int, now: int) -> None:
     many = f"WITH RECURSIVE a(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM a WHERE n + 1 < {accounts})"
     sql.execute(
         f"INSERT INTO connections {many} "
-        f"SELECT printf('con_%06d', n), printf('t%06d', n), 'teller', 'active', NULL, 1, {now}, {now} FROM a"
+        f"SELECT printf('con_%06d', n), printf('t%06d', n), 'teller', 'active', NULL, 1, {now}, {now}, NULL FROM a"
     )
     sql.execute(
         f"INSERT INTO cursors {many} SELECT printf('con_%06d', n), 'transactions', 1, 1, '{{}}', 'run_0' FROM a"

@@ -43,7 +43,7 @@ def main() -> None:
         store = open_store(f"sqlite:///{path}", now=lambda: now)
         sql = sqlite3.connect(path)
         sql.executemany(
-            "INSERT INTO connections VALUES (?, ?, 'teller', 'active', NULL, 1, 0, 0)",
+            "INSERT INTO connections VALUES (?, ?, 'teller', 'active', NULL, 1, 0, 0, 'teller/app')",
             ((f"con_{n:06}", f"t{n:06}") for n in range(STREAMS)),
         )
         sql.commit()

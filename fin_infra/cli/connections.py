@@ -238,6 +238,8 @@ def _asked(
     from datetime import UTC, datetime
 
     from fin_infra.connections import Connection
+    from fin_infra.providers.metering import QuotaMeter, Quotas
+    from fin_infra.runtime.app import quota_ledger
     from fin_infra.runtime.http import HttpPool
     from fin_infra.settings import Settings
     from fin_infra.store.opening import utc_now
@@ -245,11 +247,14 @@ def _asked(
     nobody = Connection("connections", "", provider.name, "active", None, 1, datetime.now(UTC))
 
     async def answered() -> T:
-        pool = HttpPool(Settings.load(), now=utc_now)
+        settings = Settings.load()
+        ledger = quota_ledger(settings)
+        pool = HttpPool(settings, now=utc_now, meter=QuotaMeter(ledger, Quotas(settings.environment), utc_now))
         try:
             return await ask(pool.transport(provider, connection or nobody, secrets, "interactive"))
         finally:
             await pool.close()
+            ledger.close()
 
     return asyncio.run(answered())
 

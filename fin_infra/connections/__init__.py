@@ -130,7 +130,15 @@ class Connections:
                 f"{connection.connection_id} has no secret in the vault; relink it", code="secret_unreadable"
             )
         opened: dict[str, str] = json.loads(self.vault.unseal(found[0][0]))
+        self._keyed(connection, opened)
         return opened
+
+    def _keyed(self, connection: Connection, secrets: Mapping[str, str]) -> None:
+        """Whose quota it spends, where that was told before there was a name for it, or by another rule."""
+        key = resolve(connection.provider).quota_key(secrets)
+        if connection.quota_key != key:
+            with self._store.writing() as sql:
+                self._set(sql, connection.connection_id, quota_key=key)
 
     def set_state(self, connection_id: str, state: str, reason: str | None) -> None:
         """active, reauth or disabled. Only an active connection is planned."""

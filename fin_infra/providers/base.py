@@ -120,11 +120,16 @@ class Page:
 
 
 class Http(Protocol):
-    """The shared transport as a client sees it: asks, and gets a checked answer or one of our errors."""
+    """The shared transport as a client sees it: asks, and gets a checked answer or one of our errors.
 
-    async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply: ...
+    `account`: the vendor's id of the one account that a call is about; some vendors count by it.
+    """
 
-    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "") -> Reply: ...
+    async def get(
+        self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "", account: str = ""
+    ) -> Reply: ...
+
+    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "", account: str = "") -> Reply: ...
 
 
 Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
@@ -343,10 +348,14 @@ class Provider:
 
     def quota_key(self, secrets: Mapping[str, str]) -> str:
         """Whose quota calls with these secrets spend: `plaid/app`, or a name made of the credential that does not tell
-        it. Two connections with one credential share its quota."""
+        it. Two connections with one credential share its quota, and so do all at a home with a plan of its own."""
+        home = self.home(secrets)
+        if self.quota is not None and any(plan.name == home for plan in self.quota.plans):
+            return f"{self.name}/{home}"
         if self.quota is None or self.quota.holder == "application" or not self.secrets:
             return f"{self.name}/app"
-        told = "\0".join(secrets.get(field.name, "") for field in self.secrets if field.required)
+        fields = [field for field in self.secrets if field.required] or self.secrets
+        told = "\0".join(secrets.get(field.name, "") for field in fields)
         return f"{self.name}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
     def address(self, host: str) -> str:

@@ -22,13 +22,16 @@ from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
 from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
+from fin_infra.providers.metering import QuotaMeter, Quotas
 from fin_infra.providers.transport import Meter
-from fin_infra.runtime.http import HttpPool
+from fin_infra.quotas.ledger import Ledger
+from fin_infra.runtime.http import HttpPool, Sleep
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.runtime.worker import SyncWorker
 from fin_infra.settings import Settings
 from fin_infra.store import Store, Stream, open_store
 from fin_infra.store.base import Now
+from fin_infra.store.ledger import open_ledger
 from fin_infra.store.opening import utc_now
 
 log = logging.getLogger("fin_infra.runtime")
@@ -47,7 +50,8 @@ class Runtime:
 
     def __init__(
         self, settings: Settings, *, now: Now = utc_now, base_urls: Mapping[str, str] | None = None,
-        meter: Meter | None = None, project: Project | None = None, network: httpx.AsyncBaseTransport | None = None,
+        meter: Meter | None = None, ledger: Ledger | None = None, sleep: Sleep | None = None,
+        project: Project | None = None, network: httpx.AsyncBaseTransport | None = None,
         offload: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None,
         on_report: Callable[[SyncReport], None] = lambda report: None, random_share: random.Random | None = None,
@@ -58,7 +62,12 @@ class Runtime:
         self._on_report = on_report
         self.store: Store = open_store(settings.store_url, now=now)
         self.connections = Connections(self.store, open_vault(settings), now)
-        self.http = HttpPool(settings, now=now, meter=meter, base_urls=base_urls, network=network)
+        self.quotas = Quotas(settings.environment)
+        self._ledger, self._own_ledger = ledger, ledger is None
+        self.http = HttpPool(
+            settings, now=now, meter=meter or QuotaMeter(lambda: self.ledger, self.quotas, now), sleep=sleep,
+            base_urls=base_urls, network=network,
+        )  # fmt: skip
         # frames and commits leave the event loop for one thread: several would only fight for the interpreter, and
         # the database has one writer anyway
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra")
@@ -78,6 +87,8 @@ class Runtime:
         self._thread.shutdown()
         if self._queue is not None:
             self._queue.close()
+        if self._ledger is not None and self._own_ledger:
+            self._ledger.close()
         self.store.close()
 
     async def _offload(self, work: Callable[[], T]) -> T:
@@ -96,6 +107,13 @@ class Runtime:
                 self.settings, now=self.now, names=list(self.project.jobs), random_share=self._random_share
             )  # fmt: skip
         return self._queue
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is spent of every vendor's quota, by all processes of these settings."""
+        if self._ledger is None:
+            self._ledger = quota_ledger(self.settings, now=self.now)
+        return self._ledger
 
     def planner(self) -> Planner:
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
@@ -194,6 +212,13 @@ def open_queue(
     return SqlJobQueue(
         settings.effective_queue_url, now=now, lease_seconds=settings.lease_seconds,
         max_attempts=settings.max_attempts, names=names, random_share=random_share,
+    )  # fmt: skip
+
+
+def quota_ledger(settings: Settings, *, now: Now = utc_now) -> Ledger:
+    """The quota ledger of these settings. Real time is the database's own where it serves several machines."""
+    return open_ledger(
+        settings.effective_quota_url, now=None if now is utc_now else now, timeout=settings.http_timeout
     )  # fmt: skip
 
 

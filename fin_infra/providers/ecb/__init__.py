@@ -7,6 +7,7 @@ from datetime import timedelta
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
 from fin_infra.providers.ecb import client, frames, symbols, wire
+from fin_infra.providers.ecb.quota import QUOTA
 
 PROVIDER = Provider(
     name="ecb",
@@ -31,6 +32,7 @@ PROVIDER = Provider(
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Source: European Central Bank (ecb.europa.eu). Reference rates are for information only.",
     facts=(
         "One rate per TARGET working day, published at about 16:00 in Frankfurt; not meant for transactions.",

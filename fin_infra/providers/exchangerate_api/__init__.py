@@ -10,6 +10,7 @@ import httpx
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.providers.base import WHATEVER, Feed, Field, Provider, Refusal, Series, Source
 from fin_infra.providers.exchangerate_api import client, frames, symbols, wire
+from fin_infra.providers.exchangerate_api.quota import QUOTA
 
 
 class Bearer(httpx.Auth):
@@ -74,6 +75,7 @@ PROVIDER = Provider(
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Rates By Exchange Rate API (https://www.exchangerate-api.com).",
     facts=(
         "Blends of several sources: they differ from the ECB's in the third or fourth digit: another series.",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
 from fin_infra.providers.frankfurter import client, frames, symbols, wire
+from fin_infra.providers.frankfurter.quota import QUOTA
 
 PROVIDER = Provider(
     name="frankfurter",
@@ -33,6 +34,7 @@ PROVIDER = Provider(
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Data by Frankfurter (frankfurter.dev), from the European Central Bank.",
     facts=(
         "The ECB's rates, a few minutes later than there; of another provider, so another series (read 2026-11-24).",

@@ -26,7 +26,9 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
     for row in rows:
         if row.status == "open" and "balances" in (row.links or {}):
             account = Account(row.id, row.id, row.type, row.currency)
-            yield await _page("balances", account, http.get(f"/accounts/{row.id}/balances"), wire.balances)
+            yield await _page(
+                "balances", account, http.get(f"/accounts/{row.id}/balances", account=row.id), wire.balances
+            )
 
 
 async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -64,7 +66,8 @@ async def _transactions(http: Http, ask: Ask, account: Account, position: str | 
         params["start_date"] = since.isoformat()
     if position:
         params["from_id"] = position
-    return await _page("transactions", account, http.get(f"/accounts/{account.vendor_id}/transactions", params), _full)
+    asked = http.get(f"/accounts/{account.vendor_id}/transactions", params, account=account.vendor_id)
+    return await _page("transactions", account, asked, _full)
 
 
 def _full(body: bytes) -> list[dict[str, Any]]:
@@ -77,7 +80,7 @@ def _full(body: bytes) -> list[dict[str, Any]]:
 
 async def _exists(http: Http, account: Account, transaction_id: str) -> bool:
     try:
-        await http.get(f"/accounts/{account.vendor_id}/transactions/{transaction_id}")
+        await http.get(f"/accounts/{account.vendor_id}/transactions/{transaction_id}", account=account.vendor_id)
     except OwnerActionError as error:
         if error.code == "not_found":
             return False
