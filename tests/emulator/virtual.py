@@ -91,9 +91,11 @@ def windows_of(terms: Terms, *, arrive_within: float | None = 1.0, limit: int | 
 def live(
     make: Callable[[Callable[[], datetime]], Asked], terms: Terms, *, seconds: float, callers: int = 8,
     windows: tuple[Window, ...] | None = None, orders_every: float | None = None, urgent: Lane = "interactive",
+    late: float = 0.0,
 ) -> Lived:  # fmt: skip
     """`callers` that ask again as soon as they have their answer. `make`: the ledger for a clock. `orders_every`:
-    seconds between single calls in lane `urgent`; they begin with the second window."""
+    seconds between single calls in lane `urgent`; they begin with the second window. `late`: who waits comes up to so
+    many seconds after its ETA."""
     time = Time()
     ledger = make(time)
     limiter, draw, line = terms.limiter(), random.Random(terms.seed), terms.line
@@ -103,7 +105,8 @@ def live(
     def call(lane: Lane, then: Callable[[], None], ordered_at: float | None = None) -> None:
         answer = ledger.acquire(own, lane=lane)
         if isinstance(answer, Denied):
-            time.at(round((answer.at - BEGIN) / timedelta(microseconds=1)), lambda: call(lane, then, ordered_at))
+            eta = round((answer.at - BEGIN) / timedelta(microseconds=1)) + round(draw.uniform(0.0, late) * 1e6)
+            time.at(eta, lambda: call(lane, then, ordered_at))
             return
         if ordered_at is not None:
             lived.waits.append(time.seconds - ordered_at)
