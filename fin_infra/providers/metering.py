@@ -195,7 +195,7 @@ class QuotaMeter:
         )  # fmt: skip
 
     def _sentence(self, call: Call, denied: Denied) -> str:
-        name, window, at = call.provider.name, denied.window, denied.at.isoformat(timespec="seconds")
+        name, window = call.provider.name, denied.window
         if window is None:
             return (
                 f"{name} is not asked while the quota ledger cannot be reached; check FIN_INFRA_QUOTA_URL, it is tried "
@@ -210,7 +210,9 @@ class QuotaMeter:
             "closed": f"{_name(window)} begins anew about now, and whose clock counts is not known; it is asked then",
             "pace": f"its calls are spread evenly ({_name(window)}); it is asked then",
         }
-        return f"{name} is not asked before {at}: {reasons.get(denied.why, 'no unit is left')}"
+        at = denied.at + timedelta(seconds=1, microseconds=-1)  # a whole second, and none too early
+        reason = reasons.get(denied.why, "no unit is left")
+        return f"{name} is not asked before {at.isoformat(timespec='seconds')}: {reason}"
 
     def _left(self, window: Window) -> str:
         try:

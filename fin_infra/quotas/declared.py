@@ -79,9 +79,14 @@ class VendorQuota:
 
 
 UNDECLARED = VendorQuota(
-    plans=(Plan("assumed", (Rolling("minute", 60, 60.0),), date(2026, 11, 24), "nothing is declared: low on purpose"),),
+    plans=(
+        Plan(
+            "assumed", (Rolling("minute", 60, 60.0, scope="connection"),), date(2026, 11, 24),
+            "nothing is declared: low on purpose",
+        ),
+    ),
     holder="application",
-)
+)  # fmt: skip
 """Of a vendor whose adapter declares no quota: nobody is asked unmetered."""
 UNCOUNTED = Rolling("uncounted", 60, 60.0, scope="endpoint")
 """Counts the calls that no declared window counts."""
