@@ -91,9 +91,11 @@ TYPES = ("text", "text", "int", "text", "int", "bigint", "bigint", "text", "int"
 
 @dataclass
 class LeasedJob(Job):
-    """svc-infra's job with its lane."""
+    """svc-infra's job with its lane, when it was wished for, and whether it was begun before."""
 
     lane: str = "scheduled"
+    enqueued_at: datetime | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,15 +310,21 @@ class SqlJobQueue:
             return self._held(sql, "UPDATE fin_infra_jobs SET lease_until = ?", job_id, until)
 
     def defer(
-        self, job_id: str, delay_seconds: float, *, count_attempt: bool = False, reason: str | None = None
-    ) -> int:
-        """Put back for later, the attempt unburned unless told otherwise. 0: the lease was lost."""
+        self, job_id: str, delay_seconds: float, *, count_attempt: bool = False, reason: str | None = None,
+        anew: bool = False,
+    ) -> int:  # fmt: skip
+        """Put back for later, the attempt unburned unless told otherwise. 0: the lease was lost.
+
+        `anew`: its age counts from then.
+        """
+        at = micros(self._now()) + int(delay_seconds * 1e6)
+        since, then = (", enqueued_at = ?", (at,)) if anew else ("", ())
         with self._writing() as sql:
             return self._held(
                 sql,
                 "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, "
-                "attempts = attempts - ?, deferrals = deferrals + 1, last_error = COALESCE(?, last_error)",
-                job_id, micros(self._now()) + int(delay_seconds * 1e6), 0 if count_attempt else 1, _clean(reason),
+                f"attempts = attempts - ?, deferrals = deferrals + 1, last_error = COALESCE(?, last_error){since}",
+                job_id, at, 0 if count_attempt else 1, _clean(reason), *then,
             )  # fmt: skip
 
     def bury(self, job_id: str, *, reason: str) -> int:
@@ -578,6 +586,8 @@ def _job(row: Mapping[str, Any]) -> LeasedJob:
         backoff_seconds=row["backoff_seconds"],
         last_error=row["last_error"],
         lane=LANES[row["lane"]],
+        enqueued_at=from_micros(row["enqueued_at"]),
+        begun=row["fence"] > 1,
     )
 
 

@@ -14,7 +14,7 @@ from fin_infra.quotas.ledger import Ledger
 from fin_infra.quotas.windows import Rolling, paced
 from fin_infra.store.base import Stream
 from fin_infra.testing import VirtualClock
-from tests.quota_simulation.machine import Limit, Machine, Seen, Vendor, schedule
+from tests.quota_simulation.machine import START, Limit, Machine, Seen, Vendor, schedule
 
 HOUR = 3600.0
 CONNECTIONS, TENANTS = 10_000, 200
@@ -74,8 +74,9 @@ def fleet(
     calls = {connection: _calls(rng) for connection in owners}
     machine.link(list(owners.items()))
     machine.due([
-        (OFTEN if tenant == "greedy" else SYNC, connection, rng.uniform(0, 900 if tenant == "greedy" else WANTED))
+        (plan, connection, (plan.due_after(START, f"{connection}/transactions") - START).total_seconds())
         for connection, tenant in owners.items()
+        for plan in [OFTEN if tenant == "greedy" else SYNC]
     ])  # fmt: skip
     linking = [connection for connection, tenant in owners.items() if tenant == "linking"]
     machine.due([(PAST, connection, 0.0) for connection in linking])
