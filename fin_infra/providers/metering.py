@@ -207,6 +207,7 @@ class QuotaMeter:
         return QuotaError(
             self._sentence(call, denied), code="quota_exhausted", retry_after=denied.eta, why=denied.why,
             window=None if denied.window is None else denied.window.key,
+            scope=None if denied.window is None else denied.window.scope,
         )  # fmt: skip
 
     def _sentence(self, call: Call, denied: Denied) -> str:

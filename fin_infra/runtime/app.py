@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -20,6 +21,7 @@ from fin_infra.engine import Engine, Job, SyncReport
 from fin_infra.errors import FinInfraError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
+from fin_infra.planning.admission import HORIZON
 from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
 from fin_infra.providers.metering import QuotaMeter, Quotas
@@ -64,6 +66,7 @@ class Runtime:
         self.connections = Connections(self.store, open_vault(settings), now)
         self.quotas = Quotas(settings.environment)
         self._ledger, self._own_ledger = ledger, ledger is None
+        self._metered = meter is None
         self.http = HttpPool(
             settings, now=now, meter=meter or QuotaMeter(lambda: self.ledger, self.quotas, now), sleep=sleep,
             base_urls=base_urls, network=network,
@@ -116,8 +119,13 @@ class Runtime:
         return self._ledger
 
     def planner(self) -> Planner:
+        """Plans by what the ledger says is left; without one, when somebody else's meter counts, all that is due."""
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
-        return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
+        return Planner(
+            self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs,
+            ledger=self.ledger if self._metered else None, windows=self.quotas.windows,
+            horizon=max(HORIZON, self.settings.plan_seconds + 4.0),
+        )  # fmt: skip
 
     def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
         """A worker over this project's jobs, dispatched by svc-infra's registry."""
@@ -135,7 +143,11 @@ class Runtime:
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
-            context = JobContext(self.engine, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            lane = getattr(queued, "lane", "scheduled")
+            # a webhook may have joined a job that waited: what was answered before it is asked again
+            goes_on = getattr(queued, "begun", False) and lane != "webhook"
+            wished_at = getattr(queued, "enqueued_at", None) if goes_on else None
+            context = JobContext(self.engine, lane=lane, attempt=queued.attempts, wished_at=wished_at)
             try:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
@@ -174,9 +186,10 @@ class Runtime:
         try:
             if until_idle:
                 on_planned(await self._plan_away(planner.tick))
-                # polled, because jobs that another process runs are waited for too
-                while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                await self._idle(worker, stop)
+                while planner.waits and (due := await self._plan_away(planner.tick)):  # a scarce quota's next part
+                    on_planned(due)
+                    await self._idle(worker, stop)
             else:
                 await (stop or asyncio.Event()).wait()
         finally:
@@ -186,12 +199,19 @@ class Runtime:
             await worker.stop(grace_seconds=grace_seconds)
             await asyncio.gather(loop, return_exceptions=True)
 
+    async def _idle(self, worker: SyncWorker, stop: asyncio.Event | None) -> None:
+        """Until nothing runs and nothing could; polled, because jobs that another process runs are waited for too."""
+        while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
 
 class JobContext:
-    """What a job is given: the engine, with the lane and the attempt of its order."""
+    """What a job is given: the engine, with the lane and the attempt of its order, and of one that goes on since when
+    it was wished for."""
 
-    def __init__(self, engine: Engine, *, lane: str, attempt: int) -> None:
+    def __init__(self, engine: Engine, *, lane: str, attempt: int, wished_at: datetime | None = None) -> None:
         assert lane in LANES
+        self._wished_at = wished_at
         self._engine = engine
         self._lane = lane
         self._attempt = attempt
@@ -200,8 +220,9 @@ class JobContext:
         self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
     ) -> SyncReport:
         return await self._engine.sync(
-            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
-        )
+            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments,
+            wished_at=self._wished_at,
+        )  # fmt: skip
 
 
 def open_queue(
