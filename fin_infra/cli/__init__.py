@@ -18,8 +18,10 @@ from fin_infra.cli import (
     instruments,
     jobs,
     migrate,
+    plan,
     providers,
     quarantine,
+    quotas,
     read,
     replay,
     runs,
@@ -46,6 +48,8 @@ app.command("sync")(sync_module.sync)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.command("quotas")(quotas.quotas)
+app.command("plan")(plan.plan)
 app.command("worth")(worth.worth)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)

@@ -19,9 +19,10 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import Connection as SqlConnection
 
 from fin_infra.datasets import SYNCED
-from fin_infra.errors import StoreError
+from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
 from fin_infra.planning.fairness import FairQueue
+from fin_infra.quotas.declared import key_windows
 from fin_infra.quotas.ledger import Ledger
 from fin_infra.quotas.windows import LANES, Lane, Window, bound
 from fin_infra.store.base import Now, Stream
@@ -140,7 +141,7 @@ class Admission:
         for row in rows:
             unmetered = free.get(row.quota_key)
             if unmetered is None:
-                unmetered = free[row.quota_key] = not self._windows_of(row.provider, row.quota_key)
+                unmetered = free[row.quota_key] = not self._permitted(row.provider, row.quota_key)
             if unmetered:
                 admitted.append(Admitted(row))
             else:
@@ -189,7 +190,7 @@ class Admission:
         admitted: list[Admitted] = []
         spent = 0
         aside: list[DueRow] = []
-        windows = [window for window in self._windows_of(key.provider, key.name) if window.scope == "connection"]
+        windows = [window for window in self._permitted(key.provider, key.name) if window.scope == "connection"]
 
         def take(lane: Lane, as_: Lane | None = None) -> int:
             """Admits the next of a class. Its cost, 0 where there is none."""
@@ -242,6 +243,13 @@ class Admission:
             key.lanes[row.lane].push(row.tenant, row)
         return admitted
 
+    def _permitted(self, provider: str, key: str) -> Sequence[Window]:
+        """Windows of the key; none where the settings say nonsense of them: each call is refused with the reason."""
+        try:
+            return self._windows_of(provider, key)
+        except UsageError:
+            return ()
+
     @property
     def _until(self) -> datetime:
         return self._now() + timedelta(seconds=self._horizon)
@@ -259,7 +267,7 @@ class Admission:
     def _capacity(self, provider: str, key: str, lane: Lane) -> int:
         """Units for calls of a class within the horizon. Windows of single endpoints count as the widest of them does:
         which one a stream needs is not known here, and the call decides."""
-        windows = bound_to(self._windows_of(provider, key), key)
+        windows = key_windows(self._permitted(provider, key), key)
         if not windows:  # only connections of their own have any
             return ENDLESS
         common = [window for window in windows if not window.endpoints]
@@ -289,16 +297,6 @@ class Admission:
         if not self._told:
             log.error("the quota ledger is out of reach, so nothing of a scarce quota is queued: %s", error.message)
         self._told = True
-
-
-def bound_to(windows: Iterable[Window], key: str) -> list[Window]:
-    """The windows that all calls of a quota key share, whatever their endpoint, under the names of their rows."""
-    found: list[Window] = []
-    for window in windows:
-        if window.scope == "key":
-            endpoint = window.endpoints[0] if window.endpoints else ""
-            found += bound([window], holder=key, connection="", account="", endpoint=endpoint)
-    return found
 
 
 def weights_of(sql: SqlConnection, key: str) -> dict[str, int]:
