@@ -95,7 +95,7 @@ class Row:
     """What is kept of a window. `used`: units that count, entries not yet taken out included. `win`: first moment of
     the calendar period that `used` is of. `tat`: when a spacing admits next. `blocked`: the vendor told us to wait.
     `hold`: a lane's rank, and until when. `limit_now`: units since `adapted_at`, 0 as declared. `total`: units ever
-    given, and `foreign` those among them that others took. `urgent`: leaky sum of urgent units at `urgent_at`.
+    given, and `others` those among them that others took. `urgent`: leaky sum of urgent units at `urgent_at`.
     `oldest`: no entry ends its period before this one's. `reserve`: as found last, good until `reserve_until`."""
 
     key: str
@@ -109,7 +109,7 @@ class Row:
     limit_now: int = 0
     adapted_at: int = 0
     total: int = 0
-    foreign: int = 0
+    others: int = 0
     urgent: float = 0.0
     urgent_at: int = 0
     throttled: int = 0
@@ -156,13 +156,13 @@ class State(Protocol):
         """A new entry."""
         ...
 
-    def restamp(self, entry: str, stamps: Sequence[tuple[str, int]]) -> bool:
-        """The answer is here: new stamps, by key, of a call's entries. False, and nothing done, where one is missing
-        or no longer in flight."""
+    def restamp(self, entry: str, stamps: Sequence[tuple[str, int, int]]) -> bool:
+        """The answer is here: keys, provisional stamps and final ones of a call's entries. False, and nothing done,
+        where one is missing or no longer in flight."""
         ...
 
-    def take(self, entry: str, key: str) -> int | None:
-        """Takes out the entry of a call in flight: its units, None where there is none."""
+    def take(self, entry: str, key: str, stamp: int) -> int | None:
+        """Takes out the entry of a call in flight, whose stamp is provisional: its units, None where there is none."""
         ...
 
     def settled(self, entry: str, key: str) -> bool:
@@ -445,7 +445,11 @@ def _denied(
 def settle(state: State, specs: Sequence[Spec], grant: Grant, written: int | None, cost: int, *, success: bool) -> None:
     """See `Ledger.settle`."""
     if cost == grant.cost and not _moves(specs, grant, state.now, success=success):
-        stamps = [(spec.key, settled(spec, grant, state.now, written)) for spec in specs if spec.kind is ROLLING]
+        stamps = [
+            (spec.key, grant.at + spec.flight, settled(spec, grant, state.now, written))
+            for spec in specs
+            if spec.kind is ROLLING
+        ]
         if not stamps or state.restamp(grant.id, stamps):
             return  # nearly always: no row is read or written
     for spec in specs:
@@ -461,7 +465,7 @@ def settle(state: State, specs: Sequence[Spec], grant: Grant, written: int | Non
                 row.used += units - grant.cost
         else:
             stamp = settled(spec, grant, state.now, written)
-            had = state.take(grant.id, spec.key)
+            had = state.take(grant.id, spec.key, grant.at + spec.flight)
             if had is None and state.settled(grant.id, spec.key):
                 continue  # by another process
             if units and stamp + spec.period > state.now:
@@ -501,7 +505,7 @@ def cancel(state: State, specs: Sequence[Spec], grant: Grant) -> None:
             if spec.bounds(grant.at)[0] == row.win:
                 row.used -= grant.cost
         else:
-            row.used -= state.take(grant.id, spec.key) or 0
+            row.used -= state.take(grant.id, spec.key, grant.at + spec.flight) or 0
         row.total -= grant.cost
         row.reserve_until = 0
         row.changed = True
@@ -555,7 +559,7 @@ def observe(
         row.oldest = min(row.oldest, stamp)
     row.used += foreign
     row.total += foreign
-    row.foreign += foreign
+    row.others += foreign
     row.reserve_until, row.changed = 0, True
 
 
@@ -603,7 +607,7 @@ def described(state: State, spec: Spec) -> dict[str, Any]:
         "window": spec.key, "kind": spec.kind, "used": row.used, "limit": limit_at(spec, row, now),
         "declared": spec.limit, "period_seconds": None, "blocked_until": _shown(row.blocked, now),
         "hold": LANES[row.hold_lane] if held else None, "hold_until": _shown(row.hold_until, now), "reserve": 0,
-        "free_at": None, "reset_at": None, "throttled": row.throttled, "spent": row.total - row.foreign,
+        "free_at": None, "reset_at": None, "throttled": row.throttled, "spent": row.total - row.others,
     }  # fmt: skip
     free, _ = admits(state, spec, row, 1, 1, now)
     match spec.window:

@@ -93,12 +93,12 @@ class _Memory:
         self._entries[key][entry] = stamp, units, sent
         insort(self._order[key], (stamp, entry))
 
-    def restamp(self, entry: str, stamps: Sequence[tuple[str, int]]) -> bool:
-        for key, _ in stamps:
+    def restamp(self, entry: str, stamps: Sequence[tuple[str, int, int]]) -> bool:
+        for key, _, _ in stamps:
             known = self._entries[key].get(entry)
             if known is None or known[2]:
                 return False
-        for key, stamp in stamps:
+        for key, _, stamp in stamps:
             entries, order = self._entries[key], self._order[key]
             old, units, _ = entries[entry]
             del order[bisect_left(order, (old, entry))]
@@ -106,7 +106,7 @@ class _Memory:
             insort(order, (stamp, entry))
         return True
 
-    def take(self, entry: str, key: str) -> int | None:
+    def take(self, entry: str, key: str, stamp: int) -> int | None:
         known = self._entries[key].get(entry)
         if known is None or known[2]:
             return None

@@ -87,7 +87,7 @@ def _postgres_version(sql: SqlConnection, url: str) -> str | None:
         .all()
     )
     if VERSION_TABLE not in found:
-        if found and "fin_infra_jobs" not in found:
+        if found and not found & {"fin_infra_jobs", "fin_infra_windows"}:  # queue and ledger may be there before
             raise UsageError(
                 f"{shown(url)} has a schema fin_infra that is not ours and was left as it is; use another database",
                 code="store_foreign",
