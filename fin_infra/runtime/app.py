@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -17,6 +18,7 @@ from svc_infra.jobs import Job as QueueJob
 from fin_infra.connections import Connections, open_vault
 from fin_infra.datasets.base import Dataset
 from fin_infra.engine import Engine, Job, SyncReport
+from fin_infra.engine.backfilling import JOB, Backfiller
 from fin_infra.errors import FinInfraError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
@@ -37,6 +39,8 @@ from fin_infra.store.opening import utc_now
 log = logging.getLogger("fin_infra.runtime")
 
 T = TypeVar("T")
+KEPT_AGAIN = timedelta(seconds=10)
+"""So often a worker looks whether every running backfill has its job."""
 
 
 def settle_down() -> None:
@@ -77,6 +81,12 @@ class Runtime:
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
             on_page=on_page, listed=[*settings.watched, *settings.pairs], fresh_within=settings.objectives,
         )  # fmt: skip
+        self.backfiller = Backfiller(
+            self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload
+        )  # fmt: skip
+        self._slots = settings.slots
+        self._backfilling = 0  # chunks that run now in this process
+        self._kept_at: datetime | None = None
         self._queue: SqlJobQueue | None = None
 
     async def __aenter__(self) -> Runtime:
@@ -115,6 +125,40 @@ class Runtime:
             self._ledger = quota_ledger(self.settings, now=self.now)
         return self._ledger
 
+    def keep_backfills(self) -> int:
+        """Sees to it that every running backfill has a job, or is told to have failed. Returns how many were queued.
+
+        Chunk by chunk the same job goes on; it is missing only where a process died between the store and the queue.
+        """
+        now = self.now()
+        if self._kept_at is not None and now - self._kept_at < KEPT_AGAIN:
+            return 0
+        self._kept_at = now
+        running = self.backfiller.books.running()
+        if not running:
+            return 0
+        dead = {job.unique_key: job for job in self.queue.jobs("dead") if job.name == JOB}
+        for backfill in running:
+            job = dead.get(backfill.unique_key)
+            if job is not None and job.enqueued_at >= backfill.updated_at:
+                told = f"its job {job.id} is a dead letter: {job.last_error}; fin-infra backfill resume "
+                self.backfiller.books.set_state(
+                    backfill.backfill_id, "failed", told + backfill.backfill_id, of=["running"]
+                )
+        return self.queue.enqueue_many([one.order for one in self.backfiller.books.running()])
+
+    async def backfill(self, backfill_id: str, *, attempt: int) -> SyncReport:
+        """One chunk. Half of the slots at most are a backfill's: what is more urgent shall find one free."""
+        if self._backfilling >= max(1, self._slots // 2):
+            wait = Outcome("later", 1.0, "busy", "other backfills have the slots that backfills may have")
+            own = self.backfiller.books.get(backfill_id)
+            return SyncReport(own.connection_id, own.dataset, "none", "later", follow_up=wait)
+        self._backfilling += 1
+        try:
+            return await self.backfiller.chunk(backfill_id, attempt=attempt)
+        finally:
+            self._backfilling -= 1
+
     def planner(self) -> Planner:
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
         return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
@@ -131,11 +175,12 @@ class Runtime:
             assert isinstance(outcome, Outcome)
             return outcome
 
-        return SyncWorker(self.queue, handle, slots=slots or self.settings.slots, poll_interval=poll_interval)
+        self._slots = slots or self.settings.slots
+        return SyncWorker(self.queue, handle, slots=self._slots, poll_interval=poll_interval)
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
-            context = JobContext(self.engine, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            context = JobContext(self, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
             try:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
@@ -155,6 +200,7 @@ class Runtime:
         async def plan() -> None:
             try:
                 on_planned(await self._plan_away(planner.tick))
+                await self._plan_away(self.keep_backfills)
             except Exception as error:
                 known = isinstance(error, FinInfraError)
                 log.error("planning failed, it is tried again: %s", error if known else where(error))
@@ -174,6 +220,7 @@ class Runtime:
         try:
             if until_idle:
                 on_planned(await self._plan_away(planner.tick))
+                await self._plan_away(self.keep_backfills)
                 # polled, because jobs that another process runs are waited for too
                 while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
@@ -190,9 +237,10 @@ class Runtime:
 class JobContext:
     """What a job is given: the engine, with the lane and the attempt of its order."""
 
-    def __init__(self, engine: Engine, *, lane: str, attempt: int) -> None:
+    def __init__(self, runtime: Runtime, *, lane: str, attempt: int) -> None:
         assert lane in LANES
-        self._engine = engine
+        self._runtime = runtime
+        self._engine = runtime.engine
         self._lane = lane
         self._attempt = attempt
 
@@ -202,6 +250,9 @@ class JobContext:
         return await self._engine.sync(
             dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
         )
+
+    async def backfill(self, backfill_id: str) -> SyncReport:
+        return await self._runtime.backfill(backfill_id, attempt=self._attempt)
 
 
 def open_queue(

@@ -271,6 +271,7 @@ Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 
 OWNED_BY_CONNECTION = [
     *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
-    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, BACKFILLS, BACKFILL_CHUNKS, SECRETS, CONNECTIONS,
+    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, BACKFILLS, BACKFILL_CHUNKS, SECRETS,
+    CONNECTIONS,
 ]  # fmt: skip
 """Every table with rows of a connection: what erasing it empties. Prices and instruments belong to nobody and stay."""

@@ -28,7 +28,9 @@ PROVIDER = Provider(
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
             # published at about 16:00 in Frankfurt, before TARGET closes at 18:00
             series=Series(
-                ticker=symbols.to_ecb, calendar=symbols.calendar, lags={"TARGET": timedelta(hours=-1, minutes=-45)},
+                ticker=symbols.to_ecb,
+                calendar=symbols.calendar,
+                lags={"TARGET": timedelta(hours=-1, minutes=-45)},
                 reach=Reach(at_once=None, row_bytes=40),
             ),
         ),
