@@ -163,8 +163,10 @@ class Runtime:
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
         return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
 
-    def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
-        """A worker over this project's jobs, dispatched by svc-infra's registry."""
+    def worker(
+        self, *, slots: int | None = None, poll_interval: float = 0.25, queue: SqlJobQueue | None = None
+    ) -> SyncWorker:
+        """A worker over this project's jobs, dispatched by svc-infra's registry; `queue`: another view of the queue."""
         registry = JobRegistry(metric_prefix="fin_infra_jobs")
         for job in self.project.jobs.values():
             registry.register(job.name, self._handler(job))
@@ -176,7 +178,7 @@ class Runtime:
             return outcome
 
         self._slots = slots or self.settings.slots
-        return SyncWorker(self.queue, handle, slots=self._slots, poll_interval=poll_interval)
+        return SyncWorker(queue or self.queue, handle, slots=self._slots, poll_interval=poll_interval)
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
