@@ -61,7 +61,18 @@ def where(error: BaseException) -> str:
     return " < ".join([type(error).__name__, *reversed(lines)])
 
 
+LONG = 3600.0  # seconds: by then a retry has been tried
+
+
 def worst(outcomes: list[Outcome]) -> Outcome:
-    """The outcome that decides what a job with several parts does next: the one that promises most if tried again."""
-    rank = ["later", "retry", "stale_cursor", "quarantine", "park", "partial", "ok"]
-    return min(outcomes, key=lambda o: (rank.index(o.kind), o.after or 0.0), default=OK)
+    """The outcome that decides what a job with several parts does next: the one that promises most if tried again.
+
+    What must wait for long holds up nothing that may succeed at once: it is denied again, at no call's cost.
+    """
+    rank = ["later", "retry", "stale_cursor", "later for long", "quarantine", "park", "partial", "ok"]
+
+    def promise(outcome: Outcome) -> tuple[int, float]:
+        after = outcome.after or 0.0
+        return rank.index("later for long" if outcome.kind == "later" and after > LONG else outcome.kind), after
+
+    return min(outcomes, key=promise, default=OK)

@@ -19,8 +19,10 @@ from fin_infra.cli import (
     instruments,
     jobs,
     migrate,
+    plan,
     providers,
     quarantine,
+    quotas,
     read,
     replay,
     runs,
@@ -48,6 +50,8 @@ app.add_typer(backfill.app, name="backfill")
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.command("quotas")(quotas.quotas)
+app.command("plan")(plan.plan)
 app.command("worth")(worth.worth)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)

@@ -34,11 +34,13 @@ class Seen:
 @dataclass(frozen=True)
 class Throttle:
     """An answer that refuses because of a limit. `windows`: their names in the plan, `()` where it does not say;
-    `scope`: whose calls must wait; `wait`: for how many seconds, None where it does not say."""
+    `scope`: whose calls must wait; `everywhere`: at other endpoints too; `wait`: for how many seconds, None where it
+    does not say."""
 
     scope: Scope = "key"
     windows: tuple[str, ...] = ()
     wait: float | None = None
+    everywhere: bool = False
 
 
 Answer = tuple[int, Mapping[str, str], bytes, datetime]
@@ -79,9 +81,14 @@ class VendorQuota:
 
 
 UNDECLARED = VendorQuota(
-    plans=(Plan("assumed", (Rolling("minute", 60, 60.0),), date(2026, 11, 24), "nothing is declared: low on purpose"),),
+    plans=(
+        Plan(
+            "assumed", (Rolling("minute", 60, 60.0, scope="connection"),), date(2026, 11, 24),
+            "nothing is declared: low on purpose",
+        ),
+    ),
     holder="application",
-)
+)  # fmt: skip
 """Of a vendor whose adapter declares no quota: nobody is asked unmetered."""
 UNCOUNTED = Rolling("uncounted", 60, 60.0, scope="endpoint")
 """Counts the calls that no declared window counts."""

@@ -22,11 +22,13 @@ from fin_infra.engine.backfilling import JOB, Backfiller
 from fin_infra.errors import FinInfraError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
+from fin_infra.planning.admission import HORIZON
 from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
 from fin_infra.providers.metering import QuotaMeter, Quotas
 from fin_infra.providers.transport import Meter
 from fin_infra.quotas.ledger import Ledger
+from fin_infra.quotas.windows import Lane
 from fin_infra.runtime.http import HttpPool, Sleep
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.runtime.worker import SyncWorker
@@ -68,6 +70,7 @@ class Runtime:
         self.connections = Connections(self.store, open_vault(settings), now)
         self.quotas = Quotas(settings.environment)
         self._ledger, self._own_ledger = ledger, ledger is None
+        self._metered = meter is None
         self.http = HttpPool(
             settings, now=now, meter=meter or QuotaMeter(lambda: self.ledger, self.quotas, now), sleep=sleep,
             base_urls=base_urls, network=network,
@@ -147,7 +150,7 @@ class Runtime:
                 )
         return self.queue.enqueue_many([one.order for one in self.backfiller.books.running()])
 
-    async def backfill(self, backfill_id: str, *, attempt: int) -> SyncReport:
+    async def backfill(self, backfill_id: str, *, lane: Lane, attempt: int) -> SyncReport:
         """One chunk. Half of the slots at most are a backfill's: what is more urgent shall find one free."""
         if self._backfilling >= max(1, self._slots // 2):
             wait = Outcome("later", 1.0, "busy", "other backfills have the slots that backfills may have")
@@ -155,13 +158,18 @@ class Runtime:
             return SyncReport(own.connection_id, own.dataset, "none", "later", follow_up=wait)
         self._backfilling += 1
         try:
-            return await self.backfiller.chunk(backfill_id, attempt=attempt)
+            return await self.backfiller.chunk(backfill_id, lane=lane, attempt=attempt)
         finally:
             self._backfilling -= 1
 
     def planner(self) -> Planner:
+        """Plans by what the ledger says is left; without one, when somebody else's meter counts, all that is due."""
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
-        return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
+        return Planner(
+            self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs,
+            ledger=self.ledger if self._metered else None, windows=self.quotas.windows,
+            horizon=max(HORIZON, self.settings.plan_seconds + 4.0),
+        )  # fmt: skip
 
     def worker(
         self, *, slots: int | None = None, poll_interval: float = 0.25, queue: SqlJobQueue | None = None
@@ -182,7 +190,13 @@ class Runtime:
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
-            context = JobContext(self, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            lane = getattr(queued, "lane", "scheduled")
+            # a webhook may have joined a job that waited: what was answered before it is asked again
+            goes_on = getattr(queued, "begun", False) and lane != "webhook"
+            wished_at = getattr(queued, "enqueued_at", None) if goes_on else None
+            context = JobContext(
+                self.engine, lane=lane, attempt=queued.attempts, wished_at=wished_at, backfill=self.backfill
+            )  # fmt: skip
             try:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
@@ -223,9 +237,10 @@ class Runtime:
             if until_idle:
                 on_planned(await self._plan_away(planner.tick))
                 await self._plan_away(self.keep_backfills)
-                # polled, because jobs that another process runs are waited for too
-                while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                await self._idle(worker, stop)
+                while planner.waits and (due := await self._plan_away(planner.tick)):  # a scarce quota's next part
+                    on_planned(due)
+                    await self._idle(worker, stop)
             else:
                 await (stop or asyncio.Event()).wait()
         finally:
@@ -235,14 +250,24 @@ class Runtime:
             await worker.stop(grace_seconds=grace_seconds)
             await asyncio.gather(loop, return_exceptions=True)
 
+    async def _idle(self, worker: SyncWorker, stop: asyncio.Event | None) -> None:
+        """Until nothing runs and nothing could; polled, because jobs that another process runs are waited for too."""
+        while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
 
 class JobContext:
-    """What a job is given: the engine, with the lane and the attempt of its order."""
+    """What a job is given: the engine, with the lane and the attempt of its order, and of one that goes on since when
+    it was wished for."""
 
-    def __init__(self, runtime: Runtime, *, lane: str, attempt: int) -> None:
+    def __init__(
+        self, engine: Engine, *, lane: str, attempt: int, wished_at: datetime | None = None,
+        backfill: Callable[..., Awaitable[SyncReport]] | None = None,
+    ) -> None:  # fmt: skip
         assert lane in LANES
-        self._runtime = runtime
-        self._engine = runtime.engine
+        self._backfill = backfill
+        self._wished_at = wished_at
+        self._engine = engine
         self._lane = lane
         self._attempt = attempt
 
@@ -250,11 +275,13 @@ class JobContext:
         self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
     ) -> SyncReport:
         return await self._engine.sync(
-            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
-        )
+            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments,
+            wished_at=self._wished_at,
+        )  # fmt: skip
 
     async def backfill(self, backfill_id: str) -> SyncReport:
-        return await self._runtime.backfill(backfill_id, attempt=self._attempt)
+        assert self._backfill is not None, "a worker gives its jobs what backfills"
+        return await self._backfill(backfill_id, lane=self._lane, attempt=self._attempt)
 
 
 def open_queue(

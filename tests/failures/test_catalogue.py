@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 
 NOT_YET = {
-    26: "quota ledger: comes with it",
-    27: "quota ledger: comes with it",
     29: "text with status 200: no such vendor yet",
 }
 

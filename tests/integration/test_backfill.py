@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fin_infra.engine.backfilling import Backfill, KeptChunk
 from fin_infra.errors import UsageError
 from fin_infra.providers.alpaca.simulator import Fault
 from tests.backfill_world import SESSIONS, BackfillWorld, backfill_world, symbols
@@ -18,7 +19,7 @@ from tests.broker import BARS, day_of
 from tests.guards import guarded
 
 NAMES = symbols(30)
-RUNNING = "fin_infra/engine/backfilling/running.py"
+RUNNING = "engine/backfilling/running.py"
 
 
 @pytest.fixture
@@ -51,9 +52,9 @@ async def test_every_session_is_held_as_final_and_newest_came_first(world: Backf
     assert len(world.asked(BARS)) == done.calls == sum(chunk.planned_calls for chunk in await chunks(world, backfill))
 
 
-async def chunks(world: BackfillWorld, backfill: object) -> list[object]:
+async def chunks(world: BackfillWorld, backfill: Backfill) -> list[KeptChunk]:
     async with world.runtime() as runtime:
-        return list(runtime.backfiller.books.chunks(backfill.backfill_id))  # type: ignore[attr-defined]
+        return runtime.backfiller.books.chunks(backfill.backfill_id)
 
 
 async def test_runs_the_feed_and_history_say_what_a_backfill_did(world: BackfillWorld) -> None:
@@ -68,7 +69,7 @@ async def test_runs_the_feed_and_history_say_what_a_backfill_did(world: Backfill
 
 
 @guarded(
-    "what is held is asked for again", "fin_infra/engine/backfilling/planning.py",
+    "what is held is asked for again", "engine/backfilling/planning.py",
     "    missing = gaps(held,", "    missing = gaps(held.clear(),",
 )  # fmt: skip
 async def test_what_was_ever_read_is_not_read_again_and_the_live_cursor_is_not_touched(world: BackfillWorld) -> None:
@@ -203,7 +204,7 @@ async def test_no_data_before_is_remembered(world: BackfillWorld) -> None:
 
 
 @guarded(
-    "one answer without bars is taken for the end", "fin_infra/engine/backfilling/known.py",
+    "one answer without bars is taken for the end", "engine/backfilling/known.py",
     "told.begins is None and told.last.isoformat() < before[0]", "True",
 )  # fmt: skip
 async def test_a_hole_is_named_and_no_reason_to_stop(world: BackfillWorld) -> None:
@@ -215,7 +216,7 @@ async def test_a_hole_is_named_and_no_reason_to_stop(world: BackfillWorld) -> No
     done = await world.until_done(await world.wish(["HALT"], "2006-01-01"))
     assert done.state == "done"
     assert len(world.held("HALT")) == len([day for day in days if "2006-01-01" <= str(day) <= "2026-11-20"])
-    named = {day for chunk in await chunks(world, done) for day in chunk.detail["missing"]["us:HALT"]}  # type: ignore[attr-defined]
+    named = {day for chunk in await chunks(world, done) for day in chunk.detail["missing"]["us:HALT"]}
     assert "2020-02-14" in named
 
 
@@ -271,7 +272,7 @@ async def test_two_at_once_share(world: BackfillWorld) -> None:
         await worker.stop()
         await loop
     runs = world.frame("runs").sort("finished_at")["run_id"].to_list()
-    mine = {chunk.run_id: n for n, b in enumerate((one, two)) for chunk in await chunks(world, b)}  # type: ignore[attr-defined]
+    mine = {chunk.run_id: n for n, b in enumerate((one, two)) for chunk in await chunks(world, b)}
     turns = [mine[run] for run in runs]
     half = len(turns) // 2
     assert 0.3 <= sum(turns[:half]) / half <= 0.7, f"neither waits for the other: {turns}"

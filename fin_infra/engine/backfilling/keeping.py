@@ -16,6 +16,7 @@ from fin_infra.connections import Connection
 from fin_infra.engine.backfilling.cutting import Chunk
 from fin_infra.engine.backfilling.known import Known
 from fin_infra.errors import StaleCursor, UsageError
+from fin_infra.quotas.windows import Lane
 from fin_infra.store import Store, Stream
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
@@ -23,7 +24,7 @@ from fin_infra.store.tables import BACKFILL_CHUNKS as CHUNKS
 from fin_infra.store.tables import BACKFILLS, CONNECTIONS, CURSORS, SERIES_KNOWN, STAGED_PAGES
 
 State = Literal["running", "paused", "cancelled", "done", "failed"]
-LANE = "backfill"
+LANE: Lane = "backfill"
 JOB = "backfill_chunk"
 
 
@@ -52,6 +53,7 @@ class Backfill:
     calls: int = 0
     rows: int = 0
     calls_left: int = 0
+    quota_key: str | None = None
 
     @property
     def stream(self) -> Stream:
@@ -67,7 +69,10 @@ class Backfill:
     def order(self) -> dict[str, Any]:
         """Its job, as the queue takes it."""
         payload = {"connection": self.connection_id, "backfill": self.backfill_id}
-        return {"name": JOB, "payload": payload, "unique_key": self.unique_key, "lane": LANE}
+        return {
+            "name": JOB, "payload": payload, "unique_key": self.unique_key, "lane": LANE, "quota_key": self.quota_key,
+            "cost": max(1, -(-self.calls_left // max(1, self.chunks - self.done - self.parked))),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,9 @@ class Backfills:
             .subquery()
         )  # fmt: skip
         query = (
-            select(BACKFILLS, *(counts.c[name] for name in COUNTS))
+            select(BACKFILLS, CONNECTIONS.c.quota_key, *(counts.c[name] for name in COUNTS))
             .outerjoin(counts, counts.c.backfill_id == BACKFILLS.c.backfill_id)
+            .outerjoin(CONNECTIONS, CONNECTIONS.c.connection_id == BACKFILLS.c.connection_id)
             .where(*mine)
             .order_by(BACKFILLS.c.created_at.desc(), BACKFILLS.c.backfill_id)
         )
@@ -276,7 +282,8 @@ COUNTS = ("chunks", "done", "parked", "calls", "rows", "calls_left")
 
 def _backfill(row: Mapping[str, Any]) -> Backfill:
     named: dict[str, Any] = {
-        name: row[name] for name in ("backfill_id", "connection_id", "tenant_id", "provider", "dataset", "reason")
+        name: row[name]
+        for name in ("backfill_id", "connection_id", "tenant_id", "provider", "dataset", "reason", "quota_key")
     }
     counts: dict[str, Any] = {name: int(row[name] or 0) for name in COUNTS}
     return Backfill(

@@ -36,6 +36,7 @@ from fin_infra.errors import DefectError, FinInfraError, StaleCursor, StoreError
 from fin_infra.outcomes import OK, Outcome, decide, where
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Ask, Page, Provider, Source, Want
+from fin_infra.quotas.windows import Lane
 from fin_infra.store import Applied, Batch, Change, Cursor, Records, Store
 from fin_infra.store.base import Book, Now
 
@@ -87,8 +88,10 @@ class Backfiller:
         self._now = now
         self._offload = offload
 
-    async def chunk(self, backfill_id: str, *, attempt: int = 1) -> SyncReport:
+    async def chunk(self, backfill_id: str, *, lane: Lane = LANE, attempt: int = 1) -> SyncReport:
         """The newest open chunk. The report's follow-up says whether there is another one.
+
+        `lane`: that of its calls, which may be raised for the share that backfills have in any case.
 
         Raises `UsageError` when there is no such backfill.
         """
@@ -102,7 +105,7 @@ class Backfiller:
         while (chunk := self.books.next_chunk(backfill_id)) is not None:
             work: Work = await self._offload(partial(self._work, backfill, connection, source, chunk))
             if work.wants:
-                return await self._done(backfill, connection, source, chunk, work, attempt)
+                return await self._done(backfill, connection, source, chunk, work, lane, attempt)
             with self._store.writing() as sql:
                 self.books.close(sql, backfill_id, chunk, calls=0, rows=0, run_id=None, detail=_detail(work, {}, {}))
         report: SyncReport = await self._offload(lambda: self._finish(backfill, connection))
@@ -122,8 +125,9 @@ class Backfiller:
         return Work([want for want in wants if want is not None], held, told)
 
     async def _done(
-        self, backfill: Backfill, connection: Connection, source: Source, chunk: KeptChunk, work: Work, attempt: int
-    ) -> SyncReport:
+        self, backfill: Backfill, connection: Connection, source: Source, chunk: KeptChunk, work: Work, lane: Lane,
+        attempt: int,
+    ) -> SyncReport:  # fmt: skip
         now = self._now()
         run = Run(
             connection, source, backfill.stream, f"run_{entropy.token_hex(8)}", LANE, attempt, now, now,
@@ -136,7 +140,7 @@ class Backfiller:
                 secrets = self._connections.secrets(connection)
                 cursor = self._store.cursor(backfill.stream, connection.generation)
                 kept = self._store.staged_pages(backfill.stream, connection.generation)
-            http = self._transports(resolve(connection.provider), connection, secrets, LANE)
+            http = self._transports(resolve(connection.provider), connection, secrets, lane)
             remembering = Remembering(http, restored(kept, self._connections.vault, now))
             ask = Ask(
                 connection.provider, connection.tenant_id, connection.connection_id, run.run_id, now, wants=work.wants
