@@ -328,6 +328,19 @@ class SqlJobQueue:
                 job_id, at, 0 if count_attempt else 1, _clean(reason), *then,
             )  # fmt: skip
 
+    def again(self, job_id: str) -> int:
+        """What the job did is done and its next part waits, behind whoever waits already: as if it were ack and
+        enqueue, but there is no moment without a job that has its key. It is a backfill again, see `promote`.
+        0: the lease was lost."""
+        now = micros(self._now())
+        with self._writing() as sql:
+            return self._held(
+                sql,
+                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, enqueued_at = ?, "
+                "attempts = 0, crashes = 0, last_error = NULL, lane = ?",
+                job_id, now, now, LANES.index("backfill"),
+            )  # fmt: skip
+
     def bury(self, job_id: str, *, reason: str) -> int:
         """A dead letter at once: trying again cannot help. 0: the lease was lost."""
         with self._writing() as sql:

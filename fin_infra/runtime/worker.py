@@ -117,6 +117,8 @@ class SyncWorker(WorkerRunner):
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """What the queue does with the job, by its outcome."""
         match outcome.kind:
+            case "ok" if outcome.code == "next_chunk":
+                self._jobs.again(job.id)
             case "ok" | "partial" | "park":
                 self._jobs.ack(job.id)
             case "later":
