@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from fin_infra.quotas.memory import MemoryLedger
-
 from fin_infra.providers.metering import QuotaMeter, Quotas
+from fin_infra.quotas.memory import MemoryLedger
 
 
 def meter_of(now: Callable[[], datetime], values: Mapping[str, str] | None = None) -> QuotaMeter:

@@ -85,7 +85,8 @@ class HttpPool:
         self._settings = settings
         self._now = now
         self._meter = meter
-        self._sleep: Sleep = sleep or getattr(now, "sleep", asyncio.sleep)
+        own: Sleep = getattr(now, "sleep", asyncio.sleep)
+        self._sleep = sleep or own
         self._base_urls = dict(base_urls or {})
         self._network = httpx.ASGITransport(app=app) if app is not None else network
         self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}

@@ -20,7 +20,9 @@ from fin_infra.testing import VirtualClock
 from tests.guards import guarded
 from tests.postgres import PostgresServer
 
-START = datetime(2026, 3, 8, 4, 40, tzinfo=UTC)  # in New York twenty minutes to midnight, and at two o'clock it is three
+START = datetime(
+    2026, 3, 8, 4, 40, tzinfo=UTC
+)  # in New York twenty minutes to midnight, and at two o'clock it is three
 EARLIER = timedelta(milliseconds=10)
 ALIKE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EXACT = settings(deadline=None, max_examples=150)
@@ -145,16 +147,21 @@ def test_three_ledgers_decide_alike(server: str, tmp_path: Path) -> None:
         ledger.close()
 
 
-@guarded("an entry ends with its period", "quotas/counting.py",
-         "ends.append((entry[0] + spec.period,", "ends.append((entry[0] + spec.period - 20_000,")
-@guarded("the last window to admit tells the ETA", "quotas/counting.py",
-         "        if when > at:\n            at, why, last = when, hinders, spec\n    if last",
-         "        if last is None and when > at:\n            at, why, last = when, hinders, spec\n    if last")
+@guarded(
+    "an entry ends with its period",
+    "quotas/counting.py",
+    "ends.append((entry[0] + spec.period,",
+    "ends.append((entry[0] + spec.period - 20_000,",
+)
+@guarded(
+    "the last window to admit tells the ETA",
+    "quotas/counting.py",
+    "        if when > at:\n            at, why, last = when, hinders, spec\n    if last",
+    "        if last is None and when > at:\n            at, why, last = when, hinders, spec\n    if last",
+)
 @EXACT
 @given(histories, st.integers(1, 3), st.sampled_from(LANES))
-def test_the_eta_is_the_moment(
-    history: tuple[tuple[Window, ...], list[tuple[Any, ...]]], cost: int, lane: Any
-) -> None:
+def test_the_eta_is_the_moment(history: tuple[tuple[Window, ...], list[tuple[Any, ...]]], cost: int, lane: Any) -> None:
     """Nothing else happening, a denied call is admitted at its ETA, and not ten milliseconds before."""
     clock = VirtualClock(START)
     ledger = MemoryLedger(clock)

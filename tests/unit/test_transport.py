@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-from fin_infra.quotas.memory import MemoryLedger
 
 from fin_infra.errors import (
     CODES,
@@ -21,6 +20,7 @@ from fin_infra.providers import DOMAINS, PROVIDERS, resolve
 from fin_infra.providers.base import Provider, Refusal, Reply
 from fin_infra.providers.metering import Granted, QuotaMeter, Quotas
 from fin_infra.providers.transport import Call, Transport, refusal
+from fin_infra.quotas.memory import MemoryLedger
 from tests.metering import meter_of
 from tests.unit.helpers import START, one_sentence
 
