@@ -35,7 +35,7 @@ class MemoryLedger(CountingLedger):
             self._leases[name] = owner, now + round(seconds * SECOND)
             return True
 
-    def _run(self, keys: Sequence[str], act: Callable[[State], T]) -> T:
+    def _run(self, keys: Sequence[str], act: Callable[[State], T], *, reading: bool = False) -> T:
         with self._lock:
             self._state.now = micros(self._now())
             return act(self._state)
