@@ -14,7 +14,7 @@ COMPOSE = docker compose --file docker-compose.test.yml --profile $(PROFILE)
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock soak mutants simulate clean compose \
+.PHONY: help setup demo test check lint types layers wheel bench docs calendars lock soak mutants simulate emulate clean compose \
 	accept accept-native up wait seed down
 
 help: ## list the targets
@@ -116,3 +116,6 @@ SEEDS ?= 1000
 simulate: $(READY) ## live through SEEDS=1000 worlds of failing machines and vendors
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $$(nproc)
 	@$(BIN)/python -m tests.simulation --planted --jobs $$(nproc)
+
+emulate: $(READY) ## fleets of workers against every kind of limiter: MORE="--kinds fixed --windows 3" for some
+	@$(BIN)/python -m tests.emulator $(MORE)

@@ -16,7 +16,7 @@ from bench.figures import ROOT, Figure
 from bench.measured import cpu
 from fin_infra.planning import Planner
 from fin_infra.project import find_project
-from fin_infra.runtime import SqlJobQueue
+from fin_infra.runtime import SqlJobQueue, settle_down
 from fin_infra.settings import Settings
 from fin_infra.store import open_store
 from fin_infra.store.codec import micros
@@ -56,6 +56,7 @@ def main() -> None:
         )
         sql.execute("UPDATE due SET due_at = due_at + 86400000000")
         sql.commit()
+        settle_down()  # as `fin-infra worker` does
         planner.tick()  # looks at all connections once, as at every start; nothing is due yet
         sql.execute("UPDATE due SET due_at = due_at - 86400000000")
         sql.commit()

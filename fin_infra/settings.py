@@ -83,6 +83,12 @@ class Settings(BaseSettings):
         repr=False,
         description="where jobs wait; default: a file of its own beside the store's, or the store's PostgreSQL",
     )
+    quota_url: str | None = Field(
+        None,
+        repr=False,
+        description="where calls of vendors are counted; default: a file of its own beside the store's, or the store's "
+        "PostgreSQL",
+    )
     project: Path | None = Field(None, description="folder with jobs/ and schedules/; default: here, else the shipped")
     vault_key: SecretStr | None = Field(
         None, description="Fernet keys of the vault, newest first, comma-separated; default: a key file, made once"
@@ -124,8 +130,13 @@ class Settings(BaseSettings):
             raise UsageError(f"setting {name} is wrong: {first['msg'].lower()}") from None
 
     def vendor(self, vendor: str) -> VendorSettings:
+        return VendorSettings(vendor, self.environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """All variables, those of the file `.env` too: what a vendor's settings are read from."""
         file = {k: v for k, v in dotenv_values(".env").items() if v is not None}
-        return VendorSettings(vendor, {**file, **os.environ})
+        return {**file, **os.environ}
 
     @property
     def watched(self) -> list[str]:
@@ -185,14 +196,21 @@ class Settings(BaseSettings):
 
     @property
     def effective_queue_url(self) -> str:
-        if self.queue_url:
-            return self.queue_url
+        return self.queue_url or self._beside("queue", "FIN_INFRA_QUEUE_URL")
+
+    @property
+    def effective_quota_url(self) -> str:
+        """Never the queue's nor the store's file: a call is counted while their transactions may still be open."""
+        return self.quota_url or self._beside("quota", "FIN_INFRA_QUOTA_URL")
+
+    def _beside(self, what: str, variable: str) -> str:
+        """A file of its own beside the store's, or the store's PostgreSQL."""
         file = self.store_file
         if file is None:
             if self.store_url.startswith("postgresql+psycopg://"):
                 return self.store_url  # it has tables of its own there
-            raise UsageError("set FIN_INFRA_QUEUE_URL: the store has no file to put the queue beside")
-        return f"sqlite:///{file.with_name(file.stem + '-queue.db')}"
+            raise UsageError(f"set {variable}: the store has no file to put the {what} beside")
+        return f"sqlite:///{file.with_name(f'{file.stem}-{what}.db')}"
 
     @property
     def effective_vault_key_file(self) -> Path:

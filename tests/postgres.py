@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from fin_infra.runtime.queue import migrate_queue
+from fin_infra.store.ledger import migrate_ledger
 from fin_infra.store.opening import migrate
 
 FAST = """
@@ -60,7 +61,7 @@ class PostgresServer:
         return self._made("template0")
 
     def migrated(self) -> str:
-        """The URL of a new database with the tables of store and queue."""
+        """The URL of a new database with the tables of store, queue and ledger."""
         with self.connect() as sql:
             known = sql.execute("SELECT 1 FROM pg_database WHERE datname = 'ours'").fetchone()
         if known is None:
@@ -68,6 +69,7 @@ class PostgresServer:
                 sql.execute("CREATE DATABASE ours TEMPLATE template0")
             migrate(self.url("ours"))
             migrate_queue(self.url("ours"))
+            migrate_ledger(self.url("ours"))
         return self._made("ours")
 
     @contextmanager

@@ -34,6 +34,7 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
     yield _check("store", lambda: _store(settings))
     yield _check("vault", lambda: _vault(settings))
     yield _check("queue", lambda: _queue(settings))
+    yield _check("quotas", lambda: _quotas(settings))
     yield _check("freshness", lambda: _fresh(settings))
     yield _check("quarantine", lambda: _quarantined(settings))
     yield _check("watchlist", lambda: _watched(settings))
@@ -113,6 +114,24 @@ def _queue(settings: Settings) -> tuple[bool, str]:
     queue.close()
     detail = f"{stats.ready} ready, {stats.later} later, {stats.running} running, {stats.dead} dead"
     return stats.dead == 0, detail + ("; see fin-infra jobs dead" if stats.dead else "")
+
+
+def _quotas(settings: Settings) -> tuple[bool, str]:
+    """Whether the ledger can be used, what the settings say of plans, and what vendors refused nevertheless."""
+    from fin_infra.providers import PROVIDERS
+    from fin_infra.providers.metering import Quotas
+    from fin_infra.runtime.app import quota_ledger
+    from fin_infra.store.sql import shown
+
+    quotas = Quotas(settings.environment)
+    for name in PROVIDERS:
+        quotas.windows(name, f"{name}/app")
+    ledger = quota_ledger(settings)
+    rows = ledger.frame()
+    ledger.close()
+    throttled = int(rows["throttled"].sum())
+    detail = f"{shown(settings.effective_quota_url)} counts {rows.height} windows"
+    return True, detail + (f"; vendors refused {throttled} calls because of a limit" if throttled else "")
 
 
 def _fresh(settings: Settings) -> tuple[bool, str]:

@@ -7,6 +7,9 @@ What a webhook made due is a row too, a mark: one per stream, however many webho
 that starts after the newest of them. A job that runs already may have read before the change, so it does not count: the
 mark waits for its end.
 
+Where a vendor's windows carry all that is due, all of it is queued in one go; else as much as they carry, see
+`admission`.
+
 With `until: final`, the row of a stream that was queued comes back after `retry`, marked in its column `rule`: then the
 planner looks whether the session's data is final, and queues it again or lets it be. After the deadline it lets it be
 in any case, and says so.
@@ -15,40 +18,51 @@ in any case, and says so.
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy import delete, insert, select, text, tuple_, update
 
-from fin_infra.datasets import SYNCED
 from fin_infra.errors import UsageError
+from fin_infra.planning.admission import DATASET, HORIZON, Admission, Admitted, DueRow, WindowsOf
 from fin_infra.planning.finality import is_final
 from fin_infra.planning.schedules import LANES, WEBHOOK, Schedule, due_after_many
 from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.quotas.ledger import Ledger
 from fin_infra.store import Store
 from fin_infra.store.base import Now, Stream
 from fin_infra.store.codec import from_micros, micros
-from fin_infra.store.tables import CONNECTIONS, DUE, META, TABLES
+from fin_infra.store.statements import fetched, many
+from fin_infra.store.tables import CONNECTIONS, DUE, TABLES
 
 log = logging.getLogger("fin_infra.planner")
 
 BATCH = 5_000
+WAITING = 20_000
+"""Due rows of a scarce quota key that are looked at; no key could run more in any time that matters."""
+READ_ANEW = timedelta(seconds=60)
+"""What is remembered as due is read anew after this: a connection that waited for its owner may be back."""
+OVERLAP = timedelta(seconds=15)
+"""A row may be committed so much later than it is dated."""
+RANK = {lane: rank for rank, lane in enumerate(LANES)}
 AGAIN = " again "
 """Between a rule's fingerprint and `due_at deadline`, in microseconds, of a stream that may have to be asked again."""
-WAITS_FOR_DATA = (None, "not_ready")
-"""Error codes of a stream whose job may wait for exactly what a webhook announces. Other waits are kept."""
+WAITS_FOR_DATA = (None, "not_ready", "quota_exhausted")
+"""Error codes of a stream whose job may wait for exactly what a webhook announces, or for units that are kept for more
+urgent calls. Other waits are kept."""
 
 
-@dataclass(frozen=True)
-class Due:
+class Due(NamedTuple):
     """A stream whose time has come. `session`: with a calendar, the newest session that has closed by now.
 
     `mark`: of the webhook that made it due, "" where a schedule did. `at_once`: a job of it that waits need not.
     `deadline`: of a stream that has run for its session and is asked again until that session's data is final.
+    `cost`: calls that it is likely to make, of the quota `quota_key`; 0 where nobody counts them.
     """
 
     schedule: str
@@ -61,6 +75,8 @@ class Due:
     mark: str = ""
     at_once: bool = False
     deadline: datetime | None = None
+    quota_key: str = ""
+    cost: int = 0
 
     @property
     def unique_key(self) -> str:
@@ -76,11 +92,20 @@ class PlannedQueue(Protocol):
     """What the planner needs of a queue."""
 
     def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
-        """Each order: name, payload, unique_key, lane, at_once. One whose key is pending or running is passed over."""
+        """Each order: name, payload, unique_key, lane, at_once, quota_key, cost. One whose key is pending or running is
+        passed over."""
         ...
 
     def running(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys whose job runs now."""
+        ...
+
+    def pending_cost(self, keys: Sequence[str], until: datetime) -> Mapping[str, Mapping[str, int]]:
+        """Calls that jobs of these quota keys are likely to make which run or may by `until`: by key, then lane."""
+        ...
+
+    def promote(self, quota_key: str) -> int:
+        """A backfill job of the quota key that waits is scheduled work from now on. Its cost; 0: none waits."""
         ...
 
 
@@ -88,11 +113,14 @@ class Planner:
     """Turns due rows into jobs. `tick` is safe in any number of processes and never raises a due row away.
 
     `jobs`: name → dataset, of all jobs; one of them does what a webhook made due. `final`: see `until` of a schedule.
+    `ledger` and `windows`: what each quota key is permitted, and what is left of it; without them everything is ample.
+    `horizon`: seconds that are planned ahead, longer than between two ticks.
     """
 
     def __init__(
         self, store: Store, queue: PlannedQueue, schedules: Sequence[Schedule], *, now: Now,
-        jobs: Mapping[str, str] | None = None, final: Final = is_final,
+        jobs: Mapping[str, str] | None = None, final: Final = is_final, ledger: Ledger | None = None,
+        windows: WindowsOf | None = None, horizon: float = HORIZON,
     ) -> None:  # fmt: skip
         self._store = store
         self._queue = queue
@@ -101,18 +129,32 @@ class Planner:
         self._now = now
         self._final = final
         self._topology: int | None = None
+        self._mine = [*self._schedules, WEBHOOK]
+        self._admission: Admission | None = None
+        if ledger is not None and windows is not None:
+            owner = f"{os.getpid()}.{secrets.token_hex(4)}"
+            self._admission = Admission(ledger, windows, queue, owner=owner, now=now, horizon=horizon)
+        self._read_until: datetime | None = None
+        self._anew_at: datetime | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether more was due at the last tick than its windows carry."""
+        return self._admission is not None and bool(self._admission.scarce)
 
     def tick(self) -> list[Due]:
-        """Enqueues what is due and returns it, most urgent lane first."""
+        """Enqueues what is due and what its windows carry, and returns it, most urgent lane first."""
         now = self._now()
         with self._store.reading() as sql:
-            topology = sql.scalar(select(META.c.value).where(META.c.name == "topology")) or 0
+            [*found] = fetched(sql, "SELECT value FROM meta WHERE name = 'topology'")
+            topology = found[0][0] if found else 0
             changed = topology != self._topology
             due = [] if changed else self._all_due(sql, now)
         if changed:
             with self._store.writing(alone=True) as sql:
                 self._settle(sql, now)
             self._topology = topology
+            self._anew_at = None
             with self._store.reading() as sql:
                 due = self._all_due(sql, now)
         if again := [d for d in due if d.deadline is not None]:
@@ -122,7 +164,7 @@ class Planner:
             self._queue.enqueue_many(
                 [
                     {"name": d.job, "payload": {"connection": d.connection_id}, "unique_key": d.unique_key,
-                     "lane": d.lane, "at_once": d.at_once}
+                     "lane": d.lane, "at_once": d.at_once, "quota_key": d.quota_key if d.cost else None, "cost": d.cost}
                     for d in due
                 ]
             )  # fmt: skip
@@ -130,7 +172,103 @@ class Planner:
         return due
 
     def _all_due(self, sql: SqlConnection, now: datetime) -> list[Due]:
-        return sorted([*self._marked(sql), *self._due(sql, now)], key=_urgency)
+        """What is due and may be queued now, most urgent first; see `_urgency`."""
+        if self._admission is None:
+            chosen = [Admitted(row) for row in self._rows(sql, now)]
+        else:
+            chosen = self._admitted(sql, self._admission, now)
+        chosen.sort(key=_urgency)
+        return self._dues(sql, chosen, now)
+
+    def _admitted(self, sql: SqlConnection, admission: Admission, now: datetime) -> list[Admitted]:
+        """Rows of ample keys, all at once, and of the scarce ones what they carry."""
+        known, anew = admission.scarce, self._anew_at is None or now >= self._anew_at
+        since = None if anew or not known else self._read_until
+        admitted: list[Admitted] = []
+        while True:
+            scarce = admission.scarce
+            rows = self._rows(sql, now, since=since, but=scarce)
+            admitted += admission.ample(sql, rows)
+            if len(rows) < BATCH or len(admission.scarce) == len(scarce):
+                break  # else rows of those that turned out to be scarce may have hidden others
+        whole = len(rows) < BATCH
+        self._read_until = now - OVERLAP if whole else None
+        if known and not anew:
+            admission.add(self._waiting(sql, now, known, since=now - OVERLAP - READ_ANEW))
+        if anew:
+            self._anew_at = now + READ_ANEW
+        if fresh := [key for key in admission.scarce if anew or key not in known]:
+            admission.refill(sql, fresh, self._waiting(sql, now, fresh))
+        return admitted + self._still_due(sql, admission.admit(sql))
+
+    def _still_due(self, sql: SqlConnection, chosen: Sequence[Admitted]) -> list[Admitted]:
+        """Those that are as they were read, some time ago."""
+        found: list[Admitted] = []
+        for row, cost in chosen:
+            now = fetched(sql, f"{DUE_ROW} AND d.schedule = ? AND d.connection_id = ? AND d.dataset = ?", row.key)
+            if now and now[0][5] == row.due_at:
+                found += [Admitted(row, cost) for row in self._served([DueRow._make(now[0])])]
+        return found
+
+    def _rows(
+        self, sql: SqlConnection, now: datetime, *, since: datetime | None = None, but: Sequence[str] = ()
+    ) -> list[DueRow]:
+        """Due rows of connections that work, soonest first, of all quota keys but these. A batch at most."""
+        some = f" AND {QUOTA_KEY} NOT IN ({_marks(but)})" if but else ""
+        after = "" if since is None else " AND d.due_at > ?"
+        values = (*self._mine, micros(now), *but, *([] if since is None else [micros(since)]))
+        rows = fetched(
+            sql,
+            f"{DUE_ROW} AND d.schedule || '' IN ({_marks(self._mine)}) AND d.due_at <= ?{some}{after} "
+            f"ORDER BY d.due_at LIMIT {BATCH}",
+            values,
+        )  # the name is concatenated, or by its index all rows would be walked
+        return self._served(map(DueRow._make, rows))
+
+    def _waiting(
+        self, sql: SqlConnection, now: datetime, keys: Sequence[str], since: datetime | None = None
+    ) -> list[DueRow]:
+        """The same of these keys alone, so many of each that none hides another."""
+        after = "" if since is None else " AND d.due_at > ?"
+        values = (*self._mine, micros(now), *keys, *([] if since is None else [micros(since)]), WAITING)
+        rows = fetched(
+            sql,
+            f"SELECT {', '.join(DueRow._fields)} FROM (SELECT due.*, ROW_NUMBER() OVER (PARTITION BY quota_key "
+            f"ORDER BY due_at) AS n FROM ({DUE_ROW} AND d.schedule || '' IN ({_marks(self._mine)}) AND d.due_at <= ? "
+            f"AND {QUOTA_KEY} IN ({_marks(keys)}){after}) AS due) AS numbered WHERE n <= ?",
+            values,
+        )
+        return self._served(map(DueRow._make, rows))
+
+    def _served(self, rows: Iterable[DueRow]) -> list[DueRow]:
+        """With the job that does what a webhook made due. A mark that no job of ours serves is left where it is."""
+        served = []
+        for row in rows:
+            if row.schedule != WEBHOOK:
+                served.append(row)
+            elif (job := self._job_of(row.provider, row.dataset)) is not None:
+                served.append(row._replace(job=job))
+        return served
+
+    def _dues(self, sql: SqlConnection, chosen: Sequence[Admitted], now: datetime) -> list[Due]:
+        sessions = {name: schedule.session_at(now) for name, schedule in self._schedules.items()} if chosen else {}
+        return [
+            self._mark(sql, row, cost)
+            if row.schedule == WEBHOOK
+            else _due(row, cost, sessions[row.schedule], self._schedules[row.schedule])
+            for row, cost in chosen
+        ]
+
+    def _mark(self, sql: SqlConnection, row: DueRow, cost: int) -> Due:
+        told = fetched(
+            sql,
+            "SELECT error_code FROM streams WHERE connection_id = ? AND dataset = ?",
+            (row.connection_id, row.dataset),
+        )
+        return Due(
+            WEBHOOK, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at), None, row.rule,
+            not told or told[0][0] in WAITS_FOR_DATA, None, row.quota_key, cost,
+        )  # fmt: skip
 
     def _not_final(self, due: list[Due], again: Sequence[Due], now: datetime) -> list[Due]:
         """Without the streams whose data is final by now, or whose deadline is past: they wait for their next time."""
@@ -176,29 +314,6 @@ class Planner:
         running = self._queue.running(marked) if marked else set()
         return [d for d in due if not (d.mark and d.unique_key in running)]
 
-    def _marked(self, sql: SqlConnection) -> list[Due]:
-        """What webhooks made due, of connections that work. A mark that no job of ours serves is left where it is."""
-        streams = TABLES["streams"].c
-        rows = sql.execute(
-            select(DUE, CONNECTIONS.c.provider, streams.error_code)
-            .join(CONNECTIONS, CONNECTIONS.c.connection_id == DUE.c.connection_id)
-            .outerjoin(
-                TABLES["streams"],
-                (streams.connection_id == DUE.c.connection_id) & (streams.dataset == DUE.c.dataset),
-            )
-            .where(DUE.c.schedule == WEBHOOK, CONNECTIONS.c.state == "active")
-            .order_by(DUE.c.due_at)
-            .limit(BATCH)
-        ).fetchall()
-        return [
-            Due(
-                WEBHOOK, row.connection_id, row.dataset, job, row.lane, from_micros(row.due_at), None, row.rule,
-                row.error_code in WAITS_FOR_DATA,
-            )
-            for row in rows
-            if (job := self._job_of(row.provider, row.dataset)) is not None
-        ]  # fmt: skip
-
     def _job_of(self, provider: str, lead: str) -> str | None:
         """The job that drives the stream: the one of its dataset, else one of another that the same source feeds."""
         source = resolve(provider).source(lead) if provider in PROVIDERS else None
@@ -206,18 +321,6 @@ class Planner:
             return None
         names = [name for name, dataset in self._jobs.items() if dataset in source.datasets]
         return min(names, key=lambda name: self._jobs[name] != lead, default=None)
-
-    def _due(self, sql: SqlConnection, now: datetime) -> list[Due]:
-        mine = DUE.c.schedule.concat("").in_(self._schedules)  # as a value: by its index all rows would be walked
-        rows = sql.execute(
-            select(DUE)
-            .join(CONNECTIONS, CONNECTIONS.c.connection_id == DUE.c.connection_id)
-            .where(DUE.c.due_at <= micros(now), CONNECTIONS.c.state == "active", mine)
-            .order_by(DUE.c.due_at)
-            .limit(BATCH)
-        ).fetchall()
-        session = {name: schedule.session_at(now) for name, schedule in self._schedules.items()} if rows else {}
-        return [_due(row, session[row.schedule], self._schedules[row.schedule]) for row in rows]
 
     def _settle(self, sql: SqlConnection, now: datetime) -> None:
         """One due row per schedule and stream: new ones are due at once, changed rules from now, gone ones leave.
@@ -297,32 +400,31 @@ class Planner:
                     deadline = micros(d.deadline or schedule.deadline_after(d.due_at))
                     next_at, rule = look, f"{rule}{AGAIN}{look} {deadline}"
                     session = None if d.session is None else d.session.isoformat()
-            moved.append({
-                "s": d.schedule, "c": d.connection_id, "d": d.dataset, "was": micros(d.due_at), "next": next_at,
-                "closed": session, "from": rule,
-            })  # fmt: skip
-        moved.sort(key=lambda row: (row["s"], row["c"], row["d"]))  # two planners at once lock in the same order
-        served = [{"c": d.connection_id, "d": d.dataset, "m": d.mark} for d in due if d.mark]
-        served.sort(key=lambda row: (row["c"], row["d"]))
+            moved.append((next_at, session, rule, d.schedule, d.connection_id, d.dataset, micros(d.due_at)))
+        moved.sort(key=lambda row: row[3:6])  # two planners at once lock in the same order
+        served = sorted((WEBHOOK, d.connection_id, d.dataset, d.mark) for d in due if d.mark)
         with self._store.writing() as sql:
-            if moved:
-                sql.execute(
-                    update(DUE)
-                    .where(
-                        DUE.c.schedule == bindparam("s"), DUE.c.connection_id == bindparam("c"),
-                        DUE.c.dataset == bindparam("d"), DUE.c.due_at == bindparam("was"),
-                    )
-                    .values(due_at=bindparam("next"), session=bindparam("closed"), rule=bindparam("from")),
-                    moved,
-                )  # fmt: skip
-            if served:
-                sql.execute(
-                    delete(DUE).where(
-                        DUE.c.schedule == WEBHOOK, DUE.c.connection_id == bindparam("c"),
-                        DUE.c.dataset == bindparam("d"), DUE.c.rule == bindparam("m"),
-                    ),
-                    served,
-                )  # fmt: skip
+            many(
+                sql,
+                "UPDATE due SET due_at = ?, session = ?, rule = ? "
+                "WHERE schedule = ? AND connection_id = ? AND dataset = ? AND due_at = ?",
+                moved,
+            )
+            many(
+                sql, "DELETE FROM due WHERE schedule = ? AND connection_id = ? AND dataset = ? AND rule = ?", served
+            )  # fmt: skip
+
+
+QUOTA_KEY = "COALESCE(c.quota_key, c.provider || '/' || c.connection_id)"
+DUE_ROW = (
+    "SELECT d.schedule, d.connection_id, d.dataset, d.job, d.lane, d.due_at, d.session, d.rule, "
+    f"c.tenant_id AS tenant, c.provider, {QUOTA_KEY} AS quota_key "
+    "FROM due AS d JOIN connections AS c ON c.connection_id = d.connection_id WHERE c.state = 'active'"
+)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 MARK = text(
@@ -359,10 +461,10 @@ def driven(schedule: Schedule, provider: str, tenant: str) -> str | None:
     return source.lead
 
 
-def _urgency(due: Due) -> tuple[int, datetime, int]:
+def _urgency(admitted: Admitted) -> tuple[int, int, int]:
     """Lane, then time; at the same time accounts first: the others need them."""
-    order = SYNCED.index(due.dataset) if due.dataset in SYNCED else len(SYNCED)
-    return LANES.index(due.lane), due.due_at, order
+    row = admitted[0]
+    return RANK[row[4]], row[5], DATASET.get(row[2], len(DATASET))
 
 
 def _session(schedule: Schedule, due_at: datetime) -> str | None:
@@ -375,13 +477,12 @@ def _stands(row: Any, schedule: Schedule, due_at: int) -> bool:
     return bool(row.rule.partition(AGAIN)[0] == schedule.fingerprint and row.due_at == due_at)
 
 
-def _due(row: Any, session: date | None, schedule: Schedule) -> Due:
+def _due(row: DueRow, cost: int, session: date | None, schedule: Schedule) -> Due:
     deadline = None if schedule.rule.until is None else _deadline(row)
     if deadline is not None and row.session is not None:
         session = date.fromisoformat(row.session)
     return Due(
-        row.schedule, row.connection_id, row.dataset, row.job, row.lane, from_micros(row.due_at), session,
-        deadline=deadline,
+        row[0], row[1], row[2], row[3], row[4], from_micros(row[5]), session, "", False, deadline, row[10], cost
     )  # fmt: skip
 
 

@@ -8,56 +8,59 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 import httpx
 
-from fin_infra.errors import FinInfraError, TransientError, UsageError, error_of
+from fin_infra.errors import FinInfraError, LaterError, TransientError, UsageError, error_of
 from fin_infra.providers.base import WHATEVER, Provider, Refusal, Reply
+from fin_infra.quotas.headers import retry_after, wait_told
+from fin_infra.quotas.windows import Lane
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 log = logging.getLogger("fin_infra.transport")
 
-LONGEST_WAIT = 24 * 3600.0
-EPOCH_SECONDS = 1_000_000_000  # a reset above this is an instant, below it a span
-
 
 @dataclass(frozen=True)
 class Call:
-    """One call as the quota sees it: who is asked, with whose credential, for what."""
+    """One call as the quota sees it: who is asked, with whose credential, for what.
 
-    provider: str
+    `holder`: the vendor's key it is made with, see `Provider.quota_key`; `account`: the vendor's id of the one account
+    that it is about, "" of a call about none.
+    """
+
+    provider: Provider
     connection_id: str
     endpoint: str
-    lane: str = "scheduled"
+    lane: Lane = "scheduled"
     host: str = ""
+    holder: str = ""
+    account: str = ""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of a call. `left`: it may have reached the vendor. `written`: when the request was written whole,
+    None where that is not known. `reply`: None where none came; `refused`: what it stands for, None if it is good."""
+
+    left: bool
+    written: datetime | None = None
+    reply: Reply | None = None
+    refused: FinInfraError | None = None
 
 
 class Meter(Protocol):
-    """Every call passes `acquire` before it is sent and `settle` after; a denied one raises `QuotaError`."""
+    """Every call passes `acquire` before it is sent and `settle` after; a denied one raises `QuotaError`.
+
+    `settle` gives the seconds that a refused call must wait, where it knows better than the answer.
+    """
 
     async def acquire(self, call: Call) -> object: ...
 
-    async def settle(self, grant: object, reply: Reply | None) -> None: ...
-
-
-class UnlimitedMeter:
-    """Counts and never denies: stands until a vendor's windows are declared."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-
-    async def acquire(self, call: Call) -> object:
-        self.calls[call.provider] += 1
-        return call
-
-    async def settle(self, grant: object, reply: Reply | None) -> None:
-        """Nothing to give back."""
+    async def settle(self, grant: object, sent: Sent) -> float | None: ...
 
 
 Once = Callable[[], Awaitable[Reply]]
@@ -78,8 +81,8 @@ class Transport:
 
     def __init__(
         self, provider: Provider, client: httpx.AsyncClient | Callable[[str], httpx.AsyncClient], auth: httpx.Auth, *,
-        connection_id: str, now: Callable[[], datetime], meter: Meter | None = None, guard: Guard = unguarded,
-        lane: str = "scheduled", body: Mapping[str, str] | None = None,
+        connection_id: str, now: Callable[[], datetime], meter: Meter, holder: str = "", guard: Guard = unguarded,
+        lane: Lane = "scheduled", body: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.calls = 0
         self._body = body or {}
@@ -88,63 +91,113 @@ class Transport:
         self._auth = auth
         self._connection_id = connection_id
         self._now = now
-        self._meter: Meter = meter or UnlimitedMeter()
+        self._meter = meter
+        self._holder = holder or f"{provider.name}/{connection_id}"
         self._guard = guard
         self._lane = lane
 
     def __repr__(self) -> str:
         return f"Transport({self._provider.name}, {self._connection_id})"
 
-    async def get(self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "") -> Reply:
+    async def get(
+        self, path: str, params: Mapping[str, Any] | None = None, *, host: str = "", account: str = ""
+    ) -> Reply:
         """The vendor's answer to a GET at one of its hosts. Raises one of our errors for everything but a 200."""
-        return await self._guard(lambda: self._once("GET", path, host, params=params), host)
+        return await self._guard(lambda: self._once("GET", path, host, account, params=params), host)
 
-    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "") -> Reply:
+    async def post(self, path: str, body: Mapping[str, Any], *, host: str = "", account: str = "") -> Reply:
         """The same of a POST that asks: `body` and the credential's fields as JSON."""
-        return await self._guard(lambda: self._once("POST", path, host, json={**body, **self._body}), host)
+        return await self._guard(lambda: self._once("POST", path, host, account, json={**body, **self._body}), host)
 
-    async def _once(self, method: str, path: str, host: str, **sent: Any) -> Reply:
-        name = self._provider.name
+    async def _once(self, method: str, path: str, host: str, account: str, **sent: Any) -> Reply:
+        call = Call(
+            self._provider,
+            self._connection_id,
+            _endpoint(path, account, words=method == "POST"),
+            self._lane,
+            host,
+            self._holder,
+            account,
+        )
         client = self._client(host)
-        call = Call(name, self._connection_id, _endpoint(path), self._lane, host)
         grant = await self._meter.acquire(call)
         self.calls += 1
+        way = _Way(self._now)
         reply: Reply | None = None
+        refused: FinInfraError | None = None
         try:
-            answer = await client.request(method, path, auth=self._auth, **sent)
+            answer = await client.request(method, path, auth=self._auth, extensions={"trace": way}, **sent)
             headers = {key.lower(): value for key, value in answer.headers.items()}
             reply = Reply(answer.status_code, headers, answer.content, self._now())
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise UsageError(
-                f"the address of {name} is no http address; correct {_variable(name, host, 'base_url')}"
-            ) from None
+            refused = refusal(self._provider, reply)
+        except _NEVER_SENT as error:
+            way.left = False
+            raise self._unsent(error, host, client) from None
         except httpx.TimeoutException:
-            raise TransientError(
-                f"{name} did not answer {call.endpoint} in time; it is tried again", code="vendor_timeout",
-                vendor_wide=True,
-            ) from None  # fmt: skip
-        except httpx.ConnectError as error:
-            if "certificate" in str(error).lower():
-                raise UsageError(
-                    f"the TLS certificate shown at {client.base_url.host} is not trusted, or ours was refused; "
-                    f"check {_variable(name, '', 'certificate')}, _PRIVATE_KEY and {_variable(name, host, 'base_url')}"
-                ) from None
-            raise TransientError(
-                f"{name} cannot be reached at {client.base_url.host}; check the network, it is tried again",
-                code="network_error", vendor_wide=True,
-            ) from None  # fmt: skip
+            raise self._silent(call) from None
         except httpx.HTTPError as error:
             raise TransientError(
-                f"the connection to {name} broke before the answer to {call.endpoint} was whole "
+                f"the connection to {call.provider.name} broke before the answer to {call.endpoint} was whole "
                 f"({type(error).__name__}); nothing of it was used, it is tried again",
                 code="network_error", vendor_wide=True,
             ) from None  # fmt: skip
         finally:
-            await self._meter.settle(grant, reply)
-        log.debug("%s %s %s", name, call.endpoint, reply.status)
-        if (refused := refusal(self._provider, reply)) is not None:
+            wait = await self._meter.settle(grant, Sent(way.left, way.written, reply, refused))
+        log.debug("%s %s %s", call.provider.name, call.endpoint, reply.status)
+        if refused is not None:
+            if wait is not None and isinstance(refused, LaterError):
+                refused.retry_after = wait
             raise refused
         return reply
+
+    def _silent(self, call: Call) -> TransientError:
+        return TransientError(
+            f"{call.provider.name} did not answer {call.endpoint} in time; it is tried again", code="vendor_timeout",
+            vendor_wide=True,
+        )  # fmt: skip
+
+    def _unsent(self, error: Exception, host: str, client: httpx.AsyncClient) -> FinInfraError:
+        name = self._provider.name
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            return UsageError(f"the address of {name} is no http address; correct {_variable(name, host, 'base_url')}")
+        if isinstance(error, httpx.TimeoutException):
+            return TransientError(
+                f"{name} could not be reached in time; it is tried again", code="vendor_timeout", vendor_wide=True
+            )
+        if "certificate" in str(error).lower():
+            return UsageError(
+                f"the TLS certificate shown at {client.base_url.host} is not trusted, or ours was refused; "
+                f"check {_variable(name, '', 'certificate')}, _PRIVATE_KEY and {_variable(name, host, 'base_url')}"
+            )
+        return TransientError(
+            f"{name} cannot be reached at {client.base_url.host}; check the network, it is tried again",
+            code="network_error", vendor_wide=True,
+        )  # fmt: skip
+
+
+_NEVER_SENT = (
+    httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
+)  # fmt: skip
+
+
+class _Way:
+    """How far a request came, as httpx traces it. A network that traces nothing is taken for one that is quick."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._traced = False
+        self._began = now()
+        self._written: datetime | None = None
+        self.left = True
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        self._traced = True
+        if event.endswith(".send_request_body.complete"):
+            self._written = self._now()
+
+    @property
+    def written(self) -> datetime | None:
+        return self._written if self._traced else self._began
 
 
 def _variable(name: str, host: str, field: str) -> str:
@@ -153,13 +206,19 @@ def _variable(name: str, host: str, field: str) -> str:
     return "_".join(parts).upper()
 
 
-def _endpoint(path: str) -> str:
-    """The path without ids: `/accounts/{id}/balances`. Ids and queries stay out of logs and messages."""
-    return "/".join("{id}" if _like_an_id(part) else part for part in path.split("/"))
+def _endpoint(path: str, account: str = "", *, words: bool = False) -> str:
+    """The path without ids: `/accounts/{id}/balances`. Ids and queries stay out of logs and messages.
+
+    `words`: a part like `public_token` is a word: who asks by a body has no ids in the path.
+    """
+    parts = path.split("/")
+    return "/".join("{id}" if (account and part == account) or _like_an_id(part, words) else part for part in parts)
 
 
-def _like_an_id(part: str) -> bool:
-    return (any(c.isdigit() for c in part) and not re.fullmatch(r"v[0-9](?:beta[0-9])?", part)) or "_" in part
+def _like_an_id(part: str, words: bool) -> bool:
+    if "_" in part and not (words and re.fullmatch(r"[a-z_]+", part)):
+        return True
+    return any(c.isdigit() for c in part) and not re.fullmatch(r"v[0-9](?:beta[0-9])?", part)
 
 
 def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
@@ -168,6 +227,11 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
     The vendor's own table first, then the plain sense of HTTP. A vendor that refuses with status 200 is asked for its
     word then too.
     """
+    if reply.status == 200 and _PLEADS.match(reply.body):
+        return error_of(
+            "rate_limited", f"{provider.name} answered 200 with a text that refuses; it is asked again after the wait",
+            retry_after=retry_after(reply.headers, reply.at),
+        )  # fmt: skip
     refusing = [row for row in provider.refusals if row.status == WHATEVER]
     if reply.status == 200 and not refusing:
         return None
@@ -176,9 +240,9 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
         return None
     row = _row(provider.refusals, reply.status, word)
     said = f"{provider.name} answered {reply.status}" + (f" {word}" if word else "")
-    wait = retry_after(reply.headers, reply.at)
-    if wait is None and reply.status == 429:  # vendors send their reset with every answer: it is a wait only here
-        wait = reset_after(reply.headers, reply.at)
+    # vendors send their reset with every answer: it is a wait only where they refuse
+    told = wait_told if reply.status == 429 else retry_after
+    wait = told(reply.headers, reply.at)
     if row is not None:
         wait = row.wait if wait is None else wait
         return error_of(
@@ -199,34 +263,11 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
             )  # fmt: skip
 
 
+_PLEADS = re.compile(rb"[\s\"']*(?:<!?[a-z][^\[{]{0,600}?)?(?:429\s+)?(?:too many requests|rate limit)", re.IGNORECASE)
+"""A page or a text that says so, with whatever status: of no vendor is it data, all of which are JSON or XML."""
+
+
 def _row(table: Sequence[Refusal], status: int, word: str | None) -> Refusal | None:
     """The row of this status with the longest prefix of the vendor's word."""
     rows = [row for row in table if row.status in (status, WHATEVER) and (word or "").startswith(row.word)]
     return max(rows, key=lambda row: len(row.word), default=None)
-
-
-def retry_after(headers: Mapping[str, str], at: datetime) -> float | None:
-    """Seconds to wait by `Retry-After` (seconds or an HTTP date), between 0 and a day; None when it says nothing."""
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - at).total_seconds()
-    if seconds != seconds:  # "nan" is a float to Python
-        return None
-    return min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-def reset_after(headers: Mapping[str, str], at: datetime) -> float | None:
-    """The same by `X-RateLimit-Reset`: epoch seconds at some vendors, a span in seconds at others."""
-    value = headers.get("x-ratelimit-reset", "").strip()
-    if not re.fullmatch(r"[0-9]{1,12}", value):
-        return None
-    seconds = float(value) - at.timestamp() if int(value) > EPOCH_SECONDS else float(value)
-    return min(max(seconds, 0.0), LONGEST_WAIT)

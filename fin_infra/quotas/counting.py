@@ -27,6 +27,7 @@ GRACE = SECOND // 4  # a unit is held so much longer than the ETA of the call th
 MEMORY = 3  # periods over which the rate of urgent calls is learned
 DOWN = 0.9  # what a refusal leaves of a limit
 CLEAN = 10  # periods without a refusal that give one unit back
+LATE = 150_000  # microseconds a paced call may come late and cost nobody anything: workers poll, machines are busy
 GRAINS = 1000  # parts of a period; of a window of more units, what is freed within one counts as freed at its end
 LANE = {lane: rank for rank, lane in enumerate(LANES)}
 
@@ -417,7 +418,7 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
         if row.hold_until and rank <= row.hold_lane:
             row.hold_until = 0
         if spec.kind is SPACING:
-            row.tat = max(row.tat, now) + cost * spec.interval
+            row.tat = max(row.tat, now - min(spec.interval, LATE)) + cost * spec.interval
             left.append(0)
         else:
             row.used += cost

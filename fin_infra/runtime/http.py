@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,12 +16,18 @@ from svc_infra.resilience import CircuitBreaker, CircuitBreakerError, CircuitSta
 from fin_infra.connections import Connection
 from fin_infra.errors import QuotaError, TransientError, UsageError
 from fin_infra.providers.base import Provider, Reply
-from fin_infra.providers.transport import Meter, Once, Transport, UnlimitedMeter
+from fin_infra.providers.transport import Meter, Once, Transport
+from fin_infra.quotas.windows import Lane
 from fin_infra.settings import Settings
 from fin_infra.store.base import Now
 
+Sleep = Callable[[float], Awaitable[None]]
+
 SHORT_WAIT = 2.0
-"""Seconds a call waits itself; for longer the job is deferred and its slot freed."""
+"""Seconds a call waits itself for a unit; for longer the job is deferred and its slot freed."""
+PATIENCE = 15.0
+"""Seconds of such waits in a row: where others are always first, the job is deferred too."""
+LEAST_WAIT = 0.001
 
 
 class GuardedBreaker(CircuitBreaker):
@@ -49,7 +54,9 @@ class GuardedBreaker(CircuitBreaker):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: Any
     ) -> Literal[False]:
-        if exc_val is None or (isinstance(exc_val, Exception) and not getattr(exc_val, "vendor_wide", False)):
+        if _ours(exc_val):
+            pass  # the vendor was not asked: it proved nothing
+        elif exc_val is None or (isinstance(exc_val, Exception) and not getattr(exc_val, "vendor_wide", False)):
             await self._record_success()  # the vendor answered; that it refused this one says nothing of the rest
         elif isinstance(exc_val, Exception):
             await self._record_failure(exc_val)
@@ -59,91 +66,71 @@ class GuardedBreaker(CircuitBreaker):
         return False
 
 
-class RetryGate:
-    """Who was told to wait, waits: no call of that credential goes out before. The stock retry knows no Retry-After."""
-
-    def __init__(self, now: Now, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._now = now
-        self._sleep = sleep
-        self._closed_until: dict[str, datetime] = {}
-
-    async def passed(self, key: str, provider: str) -> None:
-        """Waits up to `SHORT_WAIT` seconds; raises `QuotaError` with the time left when it is longer."""
-        until = self._closed_until.get(key)
-        if until is None:
-            return
-        left = (until - self._now()).total_seconds()
-        if left > SHORT_WAIT:
-            raise QuotaError(
-                f"{provider} asked us to wait; it is asked again at {until.isoformat(timespec='seconds')}",
-                retry_after=left,
-            )  # fmt: skip
-        if left > 0:
-            await self._sleep(left)
-            await self.passed(key, provider)  # another call may have been told to wait meanwhile
-            return
-        self._closed_until.pop(key, None)
-
-    def close(self, key: str, seconds: float) -> None:
-        until = self._now() + timedelta(seconds=seconds)
-        self._closed_until[key] = max(until, self._closed_until.get(key, until))
+def _ours(error: BaseException | None) -> bool:
+    """Whether our own ledger denied the call: it was not made."""
+    return isinstance(error, QuotaError) and "why" in error.context
 
 
 class HttpPool:
-    """Clients and breakers of all vendors, one each; a `Transport` per connection over them."""
+    """Clients and breakers of all vendors, one each; a `Transport` per connection over them.
+
+    `sleep`: how a call waits for a unit that is free within `SHORT_WAIT`; default: the clock's own way, where it has
+    one, as those have that move when told.
+    """
 
     def __init__(
-        self, settings: Settings, *, now: Now, meter: Meter | None = None,
+        self, settings: Settings, *, now: Now, meter: Meter, sleep: Sleep | None = None,
         base_urls: Mapping[str, str] | None = None, app: Any = None, network: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._now = now
-        self._meter = meter or UnlimitedMeter()
+        self._meter = meter
+        own: Sleep = getattr(now, "sleep", asyncio.sleep)
+        self._sleep = sleep or own
         self._base_urls = dict(base_urls or {})
         self._network = httpx.ASGITransport(app=app) if app is not None else network
         self._clients: dict[tuple[str, str], httpx.AsyncClient] = {}
         self._breakers: dict[tuple[str, str], GuardedBreaker] = {}
-        self._gate = RetryGate(now)
 
     def transport(self, provider: Provider, connection: Connection, secrets: Mapping[str, str], lane: str) -> Transport:
         """This connection's way to its vendor."""
         home = provider.home(secrets)
 
         async def guard(once: Once, host: str) -> Reply:
-            """A second try for what broke on the way, and after a short wait the vendor asked for."""
-            guarded = self._guarded(provider, connection.connection_id, host or home)
-            try:
-                return await with_retry(max_attempts=2, base_delay=0.2, retry_on=(_Again,))(_again)(
-                    lambda: guarded(once)
-                )
-            except RetryExhaustedError as error:
-                raise cast("_Again", error.last_exception).cause from None
-            except _Again as error:
-                raise error.cause from None
+            """A second try for what broke on the way, and after a short wait, for a unit or by the vendor's word."""
+            guarded = self._guarded(provider, host or home)
+            waited, refused = 0.0, 0
+            while True:
+                try:
+                    return await _twice(lambda: guarded(once))
+                except QuotaError as error:
+                    refused += not _ours(error)
+                    waited += max(error.retry_after, LEAST_WAIT)
+                    if error.retry_after > SHORT_WAIT or waited > PATIENCE or refused > 1:
+                        raise
+                    if _ours(error):
+                        await self._sleep(max(error.retry_after, LEAST_WAIT))
+                    # else the ledger knows that the vendor asked us to wait, and until when
 
         return Transport(
             provider, lambda host: self._client_of(provider, host or home), provider.auth(secrets),
-            connection_id=connection.connection_id, now=self._now, meter=self._meter, guard=guard, lane=lane,
+            connection_id=connection.connection_id, now=self._now, meter=self._meter,
+            holder=provider.quota_key(secrets), guard=guard, lane=cast("Lane", lane),
             body={name: secrets[name] for name in provider.body_secrets if name in secrets},
         )  # fmt: skip
 
-    def _guarded(self, provider: Provider, connection_id: str, host: str) -> Callable[[Once], Awaitable[Reply]]:
-        """One call behind the gate of its connection and the breaker of its host: an ill host stops no other."""
+    def _guarded(self, provider: Provider, host: str) -> Callable[[Once], Awaitable[Reply]]:
+        """One call behind the breaker of its host: an ill host stops no other."""
         name = provider.name
-        key = f"{connection_id} {host}"
         if (name, host) not in self._breakers:
             label = f"{name} {host}".strip()
             self._breakers[name, host] = GuardedBreaker(label, failure_threshold=10, recovery_timeout=30.0)
         breaker = self._breakers[name, host]
 
         async def once_guarded(once: Once) -> Reply:
-            await self._gate.passed(key, name)
             try:
                 async with breaker:
                     return await once()
-            except QuotaError as error:
-                self._gate.close(key, error.retry_after)
-                raise
             except CircuitBreakerError as error:
                 raise TransientError(
                     f"{name} failed {breaker.failure_threshold} times in a row and is left alone for a while; "
@@ -191,13 +178,19 @@ class _Again(Exception):
         self.cause = cause
 
 
+async def _twice(once: Callable[[], Awaitable[Reply]]) -> Reply:
+    """A second try for what broke on the way."""
+    try:
+        return await with_retry(max_attempts=2, base_delay=0.2, retry_on=(_Again,))(_again)(once)
+    except RetryExhaustedError as error:
+        raise cast("_Again", error.last_exception).cause from None
+    except _Again as error:
+        raise error.cause from None
+
+
 async def _again(once: Callable[[], Awaitable[Reply]]) -> Reply:
     try:
         return await once()
-    except QuotaError as error:
-        if error.retry_after <= SHORT_WAIT:
-            raise _Again(error) from None
-        raise
     except TransientError as error:
         if error.code == "network_error":
             raise _Again(error) from None

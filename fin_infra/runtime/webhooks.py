@@ -11,6 +11,8 @@ from fin_infra.connections import Connection
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Provider
+from fin_infra.providers.metering import QuotaMeter, Quotas
+from fin_infra.runtime.app import quota_ledger
 from fin_infra.runtime.http import HttpPool, app_fields
 from fin_infra.settings import Settings
 from fin_infra.store import Store, open_store
@@ -84,11 +86,14 @@ class Door:
         async def ask() -> str:
             assert provider.webhooks is not None
             assert provider.webhooks.ask_key is not None
-            pool = HttpPool(settings, now=self._now, base_urls=self._base_urls, app=self._app)
+            ledger = quota_ledger(settings, now=self._now)
+            meter = QuotaMeter(ledger, Quotas(settings.environment), self._now)
+            pool = HttpPool(settings, now=self._now, meter=meter, base_urls=self._base_urls, app=self._app)
             try:
                 return await provider.webhooks.ask_key(pool.transport(provider, nobody, {}, "webhook"), key_id)
             finally:
                 await pool.close()
+                ledger.close()
 
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fin-infra-key") as thread:
             return thread.submit(asyncio.run, ask()).result()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 
@@ -17,6 +18,11 @@ class VirtualClock:
     def advance(self, by: timedelta) -> datetime:
         self._now += by
         return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """How who lives by this clock waits: the time passes at once."""
+        self._now += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
 
     def set(self, moment: datetime) -> None:
         self._now = moment

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from datetime import timedelta
 
 import pytest
 from svc_infra.resilience import CircuitBreaker, CircuitBreakerError, CircuitState
 
 from fin_infra.errors import OwnerActionError, QuotaError, TransientError
-from fin_infra.runtime.http import SHORT_WAIT, GuardedBreaker, RetryGate
-from fin_infra.testing import VirtualClock
+from fin_infra.runtime.http import GuardedBreaker
 
 
 def half_open(kind: type[CircuitBreaker]) -> CircuitBreaker:
@@ -124,89 +121,3 @@ async def test_a_failing_probe_opens_it_again() -> None:
     await fails(breaker)
     await fails(breaker)
     assert breaker.state is CircuitState.OPEN
-
-
-# -- RetryGate -----------------------------------------------------------------------------------------------------------
-
-
-class Naps:
-    """Sleeps by moving the clock; `during` happens meanwhile."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.taken: list[float] = []
-        self.during: list[tuple[RetryGate, float]] = []
-
-    async def __call__(self, seconds: float) -> None:
-        self.taken.append(seconds)
-        if self.during:
-            gate, wait = self.during.pop()
-            gate.close("con", wait)
-        self.clock.advance(timedelta(seconds=seconds))
-
-
-@pytest.fixture
-def naps(clock: VirtualClock) -> Naps:
-    return Naps(clock)
-
-
-@pytest.fixture
-def gate(clock: VirtualClock, naps: Naps) -> RetryGate:
-    return RetryGate(clock, naps)
-
-
-async def test_a_gate_that_was_never_closed_is_open(gate: RetryGate, naps: Naps) -> None:
-    await gate.passed("con", "acme")
-    assert naps.taken == []
-
-
-async def test_a_short_wait_is_waited_for(gate: RetryGate, naps: Naps) -> None:
-    gate.close("con", SHORT_WAIT)
-    await gate.passed("con", "acme")
-    await gate.passed("con", "acme")
-    assert naps.taken == [SHORT_WAIT]
-
-
-async def test_t25_a_longer_wait_is_an_error_with_the_time_that_is_left(
-    gate: RetryGate, naps: Naps, clock: VirtualClock
-) -> None:
-    gate.close("con", 60.0)
-    clock.advance(timedelta(seconds=10))
-    with pytest.raises(QuotaError, match="acme") as told:
-        await gate.passed("con", "acme")
-    assert (told.value.retry_after, naps.taken) == (50.0, [])
-
-
-async def test_the_gate_opens_when_the_time_has_come(gate: RetryGate, naps: Naps, clock: VirtualClock) -> None:
-    gate.close("con", 60.0)
-    clock.advance(timedelta(seconds=60))
-    await gate.passed("con", "acme")
-    assert naps.taken == []
-
-
-async def test_one_credentials_wait_stops_no_other(gate: RetryGate, naps: Naps) -> None:
-    gate.close("con", 60.0)
-    await gate.passed("other", "acme")
-
-
-async def test_a_shorter_wait_does_not_shorten_a_longer_one(gate: RetryGate) -> None:
-    gate.close("con", 300.0)
-    gate.close("con", 1.0)
-    with pytest.raises(QuotaError):
-        await gate.passed("con", "acme")
-
-
-async def test_a_wait_asked_for_while_a_shorter_one_is_slept_stops_the_sleeper_too(gate: RetryGate, naps: Naps) -> None:
-    gate.close("con", 1.0)
-    naps.during.append((gate, 300.0))  # another call of the credential is told to wait for long
-    with pytest.raises(QuotaError):
-        await gate.passed("con", "acme")
-
-
-async def test_a_wait_asked_for_while_a_shorter_one_is_slept_stays(gate: RetryGate, naps: Naps) -> None:
-    gate.close("con", 1.0)
-    naps.during.append((gate, 300.0))
-    with contextlib.suppress(QuotaError):
-        await gate.passed("con", "acme")
-    with pytest.raises(QuotaError):
-        await gate.passed("con", "acme")

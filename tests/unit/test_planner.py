@@ -170,6 +170,12 @@ class Broken:
     def running(self, keys: Sequence[str]) -> set[str]:
         return self.queue.running(keys)
 
+    def pending_cost(self, keys: Sequence[str], until: datetime) -> dict[str, dict[str, int]]:
+        return self.queue.pending_cost(keys, until)
+
+    def promote(self, quota_key: str) -> int:
+        return self.queue.promote(quota_key)
+
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_crash_while_planning_is_repeated_as_a_no_op(
@@ -185,15 +191,14 @@ def test_a_crash_while_planning_is_repeated_as_a_no_op(
 def test_a_queue_that_cannot_be_written_loses_no_due_row(
     store: Store, queue: SqlJobQueue, linked: Connection, clock: VirtualClock
 ) -> None:
-    class Full:
+    class Full(SqlJobQueue):
         def enqueue_many(self, orders: Sequence[Mapping[str, Any]]) -> int:
             raise StoreError("the disk is full")
 
-        def running(self, keys: Sequence[str]) -> set[str]:
-            return set()
-
+    full = Full(queue.url, now=clock)
     with pytest.raises(StoreError):
-        Planner(store, Full(), [every()], now=clock).tick()
+        Planner(store, full, [every()], now=clock).tick()
+    full.close()
     assert len(Planner(store, queue, [every()], now=clock).tick()) == 1
 
 

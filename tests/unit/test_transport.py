@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from fin_infra.errors import (
     CODES,
@@ -22,15 +18,10 @@ from fin_infra.errors import (
 )
 from fin_infra.providers import DOMAINS, PROVIDERS, resolve
 from fin_infra.providers.base import Provider, Refusal, Reply
-from fin_infra.providers.transport import (
-    LONGEST_WAIT,
-    Call,
-    Transport,
-    UnlimitedMeter,
-    refusal,
-    reset_after,
-    retry_after,
-)
+from fin_infra.providers.metering import Granted, QuotaMeter, Quotas
+from fin_infra.providers.transport import Call, Transport, refusal
+from fin_infra.quotas.memory import MemoryLedger
+from tests.metering import meter_of
 from tests.unit.helpers import START, one_sentence
 
 
@@ -46,86 +37,7 @@ def vendor(*refusals: Refusal) -> Provider:
     )  # fmt: skip
 
 
-# -- Retry-After ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0.0), ("1", 1.0), ("120", 120.0), ("1.5", 1.5), (" 30 ", 30.0), ("+3", 3.0),
-        ("-5", 0.0), ("-inf", 0.0), ("999999999", LONGEST_WAIT), ("inf", LONGEST_WAIT), ("1e400", LONGEST_WAIT),
-        ("nan", None), ("", None), ("  ", None), ("soon", None), ("1 minute", None), ("12:00", None), ("0x10", None),
-        (format_datetime(START + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(START - timedelta(seconds=90), usegmt=True), 0.0),
-        (format_datetime(START + timedelta(days=90), usegmt=True), LONGEST_WAIT),
-        ("Tue, 24 Nov 2026 12:01:00 -0000", 60.0), ("Tue, 24 Nov 2026 13:01:00 +0100", 60.0),
-        ("Tuesday, 24-Nov-26 12:01:00 GMT", 60.0),
-        ("Tue, 99 Nov 2026 12:01:00 GMT", None), ("Tue, 24 Foo 2026 12:01:00 GMT", None),
-        ("Tue, 24 Nov 2026 99:01:00 GMT", None),
-    ],
-)  # fmt: skip
-def test_t25_a_wait_is_read_or_is_none(value: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": value}, START) == seconds
-
-
-def test_no_header_is_no_wait() -> None:
-    assert retry_after({}, START) is None
-
-
-pieces = st.lists(
-    st.sampled_from(["Tue,", "24", "Nov", "2026", "12:01:00", "GMT", "+0100", "-9999", "0", "99999999999999999999", "9999", "-",
-                     ":", " ", "Jan", "1"]), max_size=8).map(" ".join)  # fmt: skip
-
-
-@settings(max_examples=300, deadline=None)
-@given(value=st.one_of(pieces, st.text(max_size=20), st.floats().map(str), st.integers().map(str)))
-@example("Tue, 24 Nov 99999999999999999999 12:01:00 GMT")
-@example("Tue, 24 Nov 2026 12:01:00 +99999999999999999999")
-@example("Fri, 31 Dec 9999 23:59:59 -2300")
-@example("Mon, 01 Jan 0001 00:00:00 +2300")
-def test_whatever_the_header_says_the_wait_is_none_or_within_a_day(value: str) -> None:
-    found = retry_after({"retry-after": value}, START)
-    assert found is None or 0 <= found <= LONGEST_WAIT
-
-
-@settings(deadline=None)
-@given(moment=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)))
-def test_any_date_is_a_wait_within_a_day(moment: datetime) -> None:
-    found = retry_after({"retry-after": format_datetime(moment, usegmt=True)}, START)
-    assert found is not None
-    assert 0 <= found <= LONGEST_WAIT
-
-
-# -- X-RateLimit-Reset ---------------------------------------------------------------------------------------------------
-
 NOW = int(START.timestamp())
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (str(NOW + 45), 45.0), (str(NOW), 0.0), (str(NOW - 45), 0.0), (str(NOW + 10**6), LONGEST_WAIT), (f" {NOW + 1} ", 1.0),
-        ("0", 0.0), ("30", 30.0), ("86400", LONGEST_WAIT), ("86401", LONGEST_WAIT), ("1000000000", LONGEST_WAIT),
-        ("1000000001", 0.0), ("999999999999", LONGEST_WAIT),
-        (str(NOW * 1000), None),  # milliseconds: no vendor's way that we know
-        ("", None), ("soon", None), ("-1", None), ("1.5", None), ("٣٠", None), ("30,30", None),
-    ],
-)  # fmt: skip
-def test_t25_a_reset_is_an_instant_or_a_span(value: str, seconds: float | None) -> None:
-    assert reset_after({"x-ratelimit-reset": value}, START) == seconds
-
-
-def test_a_reset_is_measured_from_the_answers_moment_to_the_fraction() -> None:
-    at = START + timedelta(milliseconds=250)
-    assert reset_after({"x-ratelimit-reset": str(NOW + 1)}, at) == pytest.approx(0.75)
-    assert reset_after({}, at) is None
-
-
-@settings(max_examples=300, deadline=None)
-@given(value=st.one_of(st.text(max_size=15), st.integers(0, 10**15).map(str), st.floats().map(str)))
-def test_whatever_the_reset_says_the_wait_is_none_or_within_a_day(value: str) -> None:
-    found = reset_after({"x-ratelimit-reset": value}, START)
-    assert found is None or 0 <= found <= LONGEST_WAIT
 
 
 def test_t25_the_reset_is_the_wait_of_a_refused_call_unless_retry_after_says_it() -> None:
@@ -315,7 +227,9 @@ async def test_what_breaks_on_the_way_is_one_of_our_errors_without_its_text(
     broken: Exception, kind: type[FinInfraError], code: str
 ) -> None:
     async with httpx.AsyncClient(transport=Odd(broken), base_url="http://127.0.0.1:9") as client:
-        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        transport = Transport(
+            vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START, meter=meter_of(lambda: START)
+        )
         with pytest.raises(kind) as raised:
             await transport.get("/accounts/acc_1/balances", {"key": "hunter2"})
     assert raised.value.code == code
@@ -326,7 +240,9 @@ async def test_what_breaks_on_the_way_is_one_of_our_errors_without_its_text(
 
 async def test_a_vendor_that_does_not_answer_is_ill_as_a_whole() -> None:
     async with httpx.AsyncClient(transport=Odd(httpx.ReadTimeout("")), base_url="http://127.0.0.1:9") as client:
-        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        transport = Transport(
+            vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START, meter=meter_of(lambda: START)
+        )
         with pytest.raises(TransientError) as raised:
             await transport.get("/x")
     assert raised.value.vendor_wide
@@ -340,16 +256,14 @@ class Answers(httpx.AsyncBaseTransport):
 
 
 async def test_each_host_is_asked_at_its_own_address_and_the_meter_knows_which() -> None:
-    class Noting(UnlimitedMeter):
-        def __init__(self) -> None:
-            super().__init__()
-            self.noted: list[Call] = []
+    class Noting(QuotaMeter):
+        noted: ClassVar[list[Call]] = []
 
-        async def acquire(self, call: Call) -> object:
+        async def acquire(self, call: Call) -> Granted:
             self.noted.append(call)
             return await super().acquire(call)
 
-    meter, guarded = Noting(), list[str]()
+    meter, guarded = Noting(MemoryLedger(lambda: START), Quotas(), lambda: START), list[str]()
 
     async def guard(once: Any, host: str) -> Reply:
         guarded.append(host)
@@ -371,7 +285,9 @@ async def test_each_host_is_asked_at_its_own_address_and_the_meter_knows_which()
 
 async def test_one_client_serves_all_hosts_of_a_vendor_with_one_address() -> None:
     async with httpx.AsyncClient(transport=Answers(), base_url="http://127.0.0.1:7001") as client:
-        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        transport = Transport(
+            vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START, meter=meter_of(lambda: START)
+        )
         assert (await transport.get("/x", host="data")).body == b"127.0.0.1:7001/x"
 
 
@@ -384,7 +300,9 @@ async def test_one_client_serves_all_hosts_of_a_vendor_with_one_address() -> Non
 )  # fmt: skip
 async def test_an_endpoint_is_told_without_ids(path: str, shown: str) -> None:
     async with httpx.AsyncClient(transport=Odd(httpx.ReadTimeout("")), base_url="http://127.0.0.1:9") as client:
-        transport = Transport(vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START)
+        transport = Transport(
+            vendor(), client, httpx.Auth(), connection_id="con", now=lambda: START, meter=meter_of(lambda: START)
+        )
         with pytest.raises(TransientError) as raised:
             await transport.get(path)
     assert f"did not answer {shown} in time" in raised.value.message
@@ -392,6 +310,7 @@ async def test_an_endpoint_is_told_without_ids(path: str, shown: str) -> None:
 
 def test_no_repr_of_a_transport_shows_its_credential() -> None:
     transport = Transport(
-        vendor(), httpx.AsyncClient(), httpx.BasicAuth("hunter2", ""), connection_id="con", now=lambda: START
-    )
+        vendor(), httpx.AsyncClient(), httpx.BasicAuth("hunter2", ""), connection_id="con", now=lambda: START,
+        meter=meter_of(lambda: START),
+    )  # fmt: skip
     assert "hunter2" not in repr(transport)

@@ -15,7 +15,8 @@ from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.providers.alpaca import actions, client, frames, symbols, wire
-from fin_infra.providers.base import Feed, Field, Provider, Refusal, Series, Source
+from fin_infra.providers.alpaca.quota import QUOTA
+from fin_infra.providers.base import Feed, Field, Provider, Reach, Refusal, Series, Source
 
 
 class KeyPair(httpx.Auth):
@@ -116,9 +117,11 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.priced,
                 lags={"XNYS": timedelta(minutes=15), "24/7": timedelta(hours=6, minutes=15)},
+                reach=Reach(at_once=client.SYMBOLS_PER_CALL, rows=client.BARS_PAGE),
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Data by Alpaca (alpaca.markets). Market data may not be redistributed.",
     facts=(
         "200 requests a minute per account and host; the reset comes with every answer (read 2026-11-24).",

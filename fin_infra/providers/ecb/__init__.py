@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
+from fin_infra.providers.base import Feed, Provider, Reach, Refusal, Series, Source, nobody
 from fin_infra.providers.ecb import client, frames, symbols, wire
+from fin_infra.providers.ecb.quota import QUOTA
 
 PROVIDER = Provider(
     name="ecb",
@@ -27,10 +28,14 @@ PROVIDER = Provider(
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
             # published at about 16:00 in Frankfurt, before TARGET closes at 18:00
             series=Series(
-                ticker=symbols.to_ecb, calendar=symbols.calendar, lags={"TARGET": timedelta(hours=-1, minutes=-45)}
+                ticker=symbols.to_ecb,
+                calendar=symbols.calendar,
+                lags={"TARGET": timedelta(hours=-1, minutes=-45)},
+                reach=Reach(at_once=None, row_bytes=40),
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Source: European Central Bank (ecb.europa.eu). Reference rates are for information only.",
     facts=(
         "One rate per TARGET working day, published at about 16:00 in Frankfurt; not meant for transactions.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
+from fin_infra.providers.base import Feed, Provider, Reach, Refusal, Series, Source, nobody
 from fin_infra.providers.frankfurter import client, frames, symbols, wire
+from fin_infra.providers.frankfurter.quota import QUOTA
 
 PROVIDER = Provider(
     name="frankfurter",
@@ -30,9 +31,11 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.to_frankfurter, calendar=symbols.calendar,
                 lags={"TARGET": timedelta(hours=-1, minutes=-30)},
+                reach=Reach(at_once=None, days=client.AT_ONCE.days + 1, row_bytes=14),
             ),
         ),
     ),
+    quota=QUOTA,
     attribution="Data by Frankfurter (frankfurter.dev), from the European Central Bank.",
     facts=(
         "The ECB's rates, a few minutes later than there; of another provider, so another series (read 2026-11-24).",

@@ -16,6 +16,7 @@ from fin_infra.datasets.transactions import Transactions
 from fin_infra.providers.base import Feed, Field, Provider, Source
 from fin_infra.providers.plaid import client, frames, wire
 from fin_infra.providers.plaid.linking import LINKING
+from fin_infra.providers.plaid.quota import QUOTA
 from fin_infra.providers.plaid.refusals import REFUSALS
 from fin_infra.providers.plaid.webhooks import WEBHOOKS
 
@@ -95,6 +96,7 @@ PROVIDER = Provider(
     ),
     webhooks=WEBHOOKS,
     linking=LINKING,
+    quota=QUOTA,
     attribution="Data by Plaid (plaid.com).",
     facts=(
         "Banks are polled one to four times a day; a webhook says when there is something new (read 2026-11-24).",

@@ -12,6 +12,7 @@ from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.providers.base import Feed, Field, Provider, Refusal, Source
 from fin_infra.providers.teller import client, frames, wire
+from fin_infra.providers.teller.quota import QUOTA
 from fin_infra.providers.teller.webhooks import WEBHOOKS
 
 
@@ -73,6 +74,7 @@ PROVIDER = Provider(
             needs_accounts=True,
         ),
     ),
+    quota=QUOTA,
     attribution="Data by Teller (teller.io).",
     webhooks=WEBHOOKS,
     facts=(

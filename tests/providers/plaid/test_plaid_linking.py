@@ -19,6 +19,7 @@ from fin_infra.providers.transport import Transport
 from fin_infra.testing import serve
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli
+from tests.metering import meter_of
 
 TOKEN = "access-sandbox-hush"
 ADD = ("connections", "add", "banking:plaid", "--tenant", "ada")
@@ -43,7 +44,8 @@ def http_of(vendor: PlaidSimulator) -> Transport:
     keys = {"PLAID-CLIENT-ID": "client", "PLAID-SECRET": "secret"}
     pool = httpx.AsyncClient(transport=httpx.ASGITransport(app=vendor), base_url="http://plaid", headers=keys)
     provider = resolve("plaid")
-    return Transport(provider, pool, provider.auth({}), connection_id="nobody", now=lambda: datetime.now(UTC))
+    now = lambda: datetime.now(UTC)  # noqa: E731
+    return Transport(provider, pool, provider.auth({}), connection_id="nobody", now=now, meter=meter_of(now))
 
 
 def public_token(vendor: PlaidSimulator) -> str:
