@@ -47,6 +47,8 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "quota_acquire.memory": ("us", 20.0),
     "quota_acquire.sqlite": ("us", 100.0),
     "quota_deny_15k.sqlite": ("us", 200.0),
+    "quota_used": ("%", None),
+    "quota_refused": ("calls", 0.0),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

@@ -6,21 +6,22 @@ wide that every call is admitted. Beside it what a refusal costs whose window ha
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
 from bench.figures import ROOT, Figure
+from bench.quota_peers import LIMIT, PERIOD, PYTHON, Model, measured
 from fin_infra.quotas.ledger import Denied, Grant, Ledger
 from fin_infra.quotas.memory import MemoryLedger
-from fin_infra.quotas.windows import Calendar, Rolling, Window
+from fin_infra.quotas.windows import Calendar, Rolling, Window, paced
 from fin_infra.store.ledger import open_ledger
 
 ROUNDS, CALLS, FULL = 3, 10_000, 15_000
@@ -32,21 +33,45 @@ WINDOWS: tuple[Window, ...] = (
 
 
 def measure() -> list[Figure]:
-    """The median of each run, and of the runs. `bench.quota_peers` has what others need for the same."""
+    """The median of each run, and of the runs; of use and refusals by a modelled vendor one run, whose clock is no
+    machine's. Peers are measured where the benchmark's own environment is."""
     runs = [_run() for _ in range(ROUNDS)]
-    peers = _peers()
+    model = Model()
+    worth = model.use(_Ours(model))
+    peers: dict[str, dict[str, float]] = {}
+    if PYTHON.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            peers = measured(Path(folder))
+
+    def of_peers(what: str, share: float = 1.0) -> dict[str, float]:
+        return {peer: found[what] * share for peer, found in peers.items() if what in found}
+
+    def middle(name: str) -> float:
+        return median(run[name] for run in runs)
+
     return [
-        Figure(name, median(run[name] for run in runs), peers.get(name, {}))
-        for name in ("quota_acquire.memory", "quota_acquire.sqlite", "quota_deny_15k.sqlite")
+        Figure("quota_acquire.memory", middle("memory"), of_peers("memory")),
+        Figure("quota_acquire.sqlite", middle("sqlite"), of_peers("sqlite")),
+        Figure("quota_deny_15k.sqlite", middle("deny")),
+        Figure("quota_used", worth["used"] * 100, of_peers("used", 100)),
+        Figure("quota_refused", worth["refused"], of_peers("refused")),
     ]
 
 
-def _peers() -> Mapping[str, Mapping[str, float]]:
-    """Microseconds by figure and peer; none where no peers are installed."""
-    if importlib.util.find_spec("bench.quota_peers") is None:
-        return {}
-    found: Mapping[str, Mapping[str, float]] = importlib.import_module("bench.quota_peers").overhead()
-    return found
+class _Ours:
+    """The ledger, as `Model` asks a limiter."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._ledger = MemoryLedger(lambda: datetime.fromtimestamp(model.now, UTC))
+        self._windows = paced((Rolling("minute", LIMIT, PERIOD),))
+
+    def ask(self) -> tuple[Any, float]:
+        found = self._ledger.acquire(self._windows)
+        return (None, found.eta) if isinstance(found, Denied) else (found, 0.0)
+
+    def answered(self, given: Any) -> None:
+        self._ledger.settle(given, written=datetime.fromtimestamp(given.at / 1e6, UTC))
 
 
 def _run() -> dict[str, float]:
@@ -60,13 +85,13 @@ def ours() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger(f"sqlite:///{folder}/quota.db")
         found = {
-            "quota_acquire.memory": _each(lambda: _call(memory)),
-            "quota_acquire.sqlite": _each(lambda: _call(ledger)),
+            "memory": _each(lambda: _call(memory)),
+            "sqlite": _each(lambda: _call(ledger)),
         }
         full = (Rolling("vendor/app#full", FULL, 86_400.0, None),)
         while isinstance(ledger.acquire(full), Grant):
             pass
-        found["quota_deny_15k.sqlite"] = _each(lambda: _deny(ledger, full))
+        found["deny"] = _each(lambda: _deny(ledger, full))
         ledger.close()
     return found
 

@@ -97,12 +97,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     yield f"sqlite:///{tmp_path / 'quota.db'}"
 
 
-@guarded(
-    "one writer at a time",
-    "store/ledger.py",
-    'execute("BEGIN IMMEDIATE")\n        self.now',
-    'execute("BEGIN")\n        self.now',
-)
+@guarded("one writer at a time", "store/ledger.py", 'else "BEGIN IMMEDIATE")', 'else "BEGIN")')
 @guarded("rows are locked", "store/ledger.py", "ORDER BY key FOR UPDATE)", "ORDER BY key)")
 def test_processes_at_once_never_get_more_than_there_is(url: str) -> None:
     start = context()
