@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fin_infra.cli import (
+    backfill,
     calendar,
     connections,
     demo,
@@ -45,6 +46,7 @@ app.command("init")(init.init)
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
 app.command("sync")(sync_module.sync)
+app.add_typer(backfill.app, name="backfill")
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)

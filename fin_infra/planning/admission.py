@@ -22,6 +22,7 @@ from fin_infra.datasets import SYNCED
 from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
 from fin_infra.planning.fairness import FairQueue
+from fin_infra.planning.rules import WEBHOOK
 from fin_infra.quotas.declared import key_windows
 from fin_infra.quotas.ledger import Ledger
 from fin_infra.quotas.windows import LANES, Lane, Window, bound
@@ -65,6 +66,10 @@ class DueRow(NamedTuple):
     def key(self) -> tuple[str, str, str]:
         return self[:3]
 
+    @property
+    def stream(self) -> str:
+        return f"{self.connection_id}/{self.dataset}"
+
 
 class Admitted(NamedTuple):
     """A due row that is to be queued, and the calls it is likely to make; 0 where its quota is not counted."""
@@ -79,6 +84,8 @@ WindowsOf = Callable[[str, str], Sequence[Window]]
 
 class PendingQueue(Protocol):
     """What admission needs of a queue."""
+
+    def running(self, keys: Sequence[str]) -> set[str]: ...
 
     def pending_cost(self, keys: Sequence[str], until: datetime) -> Mapping[str, Mapping[str, int]]: ...
 
@@ -190,6 +197,7 @@ class Admission:
         admitted: list[Admitted] = []
         spent = 0
         aside: list[DueRow] = []
+        running: set[str] | None = None
         windows = [window for window in self._permitted(key.provider, key.name) if window.scope == "connection"]
 
         def take(lane: Lane, as_: Lane | None = None) -> int:
@@ -197,6 +205,13 @@ class Admission:
             costs: list[int] = []
 
             def cost_of(row: DueRow) -> float | None:
+                nonlocal running
+                if row.schedule == WEBHOOK:
+                    if running is None:
+                        running = self._queue.running([mark.stream for mark in key.lanes[lane]] + [row.stream])
+                    if row.stream in running:  # it may have read before the change
+                        aside.append(row)
+                        return None
                 if windows and not self._is_open(windows, row, lane):
                     aside.append(row)
                     return None

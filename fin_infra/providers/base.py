@@ -166,12 +166,34 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What one call for older rows of a series may ask and brings; a backfill is cut and reckoned by it.
+
+    `at_once`: instruments of a call, None: all there are. `rows`: of an answer over all of them, more lie on further
+    pages; `days`: from the first to the last day of a call; None: as many as there are. `row_bytes`: about how long a
+    row is. `older`: whether the vendor can be asked for older days at all.
+    """
+
+    at_once: int | None = 1
+    rows: int | None = None
+    days: int | None = None
+    row_bytes: int = 110
+    older: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """One answer has everything there is, of all instruments."""
+        return self.at_once is None and self.rows is None and self.days is None
+
+
+@dataclass(frozen=True)
 class Series:
     """How instruments are asked for. `ticker`: the vendor's spelling of an InstrumentKey, None when it has none.
 
     `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
-    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since.
+    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `reach`:
+    how what is older is asked for.
     """
 
     ticker: Callable[[str], str | None]
@@ -179,6 +201,7 @@ class Series:
     history: timedelta = timedelta(days=370)
     overlap: int = 5
     calendar: Callable[[str], str | None] = calendar_of
+    reach: Reach = Reach()
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,8 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
+            if batch.within is not None:
+                batch.within(sql)
             kept, of_them = "", tuple[Any, ...]()
             if batch.unfinished:
                 kept = f" AND (generation <> ? OR subject NOT IN ({', '.join('?' * len(batch.unfinished))}))"
@@ -422,6 +424,16 @@ class SqlStore:
         ]
         with self.reading() as sql:
             return sorted(sql.scalars(union(*parts)))
+
+    def holders(self, tenant: str) -> dict[str, int]:
+        with self.reading() as sql:
+            rows = fetched(
+                sql,
+                "SELECT instrument, COUNT(DISTINCT account_id) FROM holdings "
+                "WHERE tenant_id = ? AND instrument IS NOT NULL GROUP BY instrument",
+                (tenant,),
+            )
+        return {instrument: int(count) for instrument, count in rows}
 
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:

@@ -27,7 +27,7 @@ USED = 0.98
 ROOM = 0.01
 """Below the ceiling, of shorter ones and of a counter."""
 URGENT = 2.0
-COLUMNS = f"{'limiter':9}{'strict':8}{'headers':13}{'line':11}{'ledger':10}{'limit':>10}  {'used':>7}{'gate':>8}{'best':>8}  {'429s':>5}  {'orders':>7}{'p50':>6}{'max':>6}"
+COLUMNS = f"{'limiter':9}{'strict':8}{'headers':13}{'line':11}{'ledger':10}{'limit':>10}  {'used':>7}{'by turn':>9}{'gate':>8}{'best':>8}  {'429s':>5}  {'orders':>7}{'p50':>6}{'max':>6}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Cell:
         orders = f"{len(waits):>7}{middle(waits):>6.2f}{max(waits):>6.2f}" if waits else f"{0:>7}"
         return (
             f"{terms.kind:9}{'strict' if terms.strict else 'lenient':8}{terms.headers:13}{way:11}{self.ledger:10}"
-            f"{terms.limit:>5}/{terms.period:g}s  {lived.used:>7.2%}{self.gate:>8.2%}{self.best:>8.2%}"
+            f"{terms.limit:>5}/{terms.period:g}s  {lived.used:>7.2%}{lived.turn:>9.2%}{self.gate:>8.2%}{self.best:>8.2%}"
             f"  {lived.refused:>5}  {orders}"
         )
 

@@ -30,7 +30,7 @@ START = 60.0  # seconds until the first call must have come
 def quotas(terms: Terms) -> str:
     """The limit as the owner of the key sets it: what is published, never how it is counted or at what phase. Only of a
     counter one knows that it refuses legal traffic."""
-    said = f"minute={terms.limit}/{terms.period:g}s"
+    said = f"application={terms.limit}/{terms.period:g}s"
     return f"{said} counter" if terms.kind == "counter" else said
 
 
@@ -77,6 +77,14 @@ class Run:
             if call.accepted and place <= self.count:
                 counts[place] += 1
         return counts[1:]
+
+    @property
+    def turn(self) -> float:
+        """The same by how long it took on average until as many calls as are permitted had followed on a call. Where
+        bursts are far apart it is more exact than what whole windows happen to hold."""
+        times, limit = [call.at for call in self.calls if call.accepted], self.terms.limit
+        turns = [times[n] - times[n - limit] for n in range(limit, len(times))]
+        return self.terms.period * len(turns) / sum(turns)
 
     @property
     def used(self) -> float:
@@ -168,9 +176,10 @@ class Fleet:
         try:
             connection = self.connections[login]
             at = time.time()
-            queue.enqueue(
-                "sync_accounts", {"connection": connection}, unique_key=f"{connection}/accounts", lane="interactive"
-            )
+            queue.enqueue_many(
+                [{"name": "sync_accounts", "payload": {"connection": connection}, "lane": "interactive",
+                  "unique_key": f"{connection}/accounts", "at_once": True}]
+            )  # fmt: skip
         finally:
             queue.close()
         return Order(login, at)
@@ -212,7 +221,10 @@ def run(
             last_order = end - 4 * terms.line.longest - 2.0  # its answers are to be seen
             while (now := time.time()) < end + 0.2:
                 if next_order <= now < last_order and orders_every:
-                    orders.append(fleet.order(draw.randrange(logins)))
+                    calls += vendor.counted(len(calls))
+                    known = sorted({call.who for call in calls if call.path.endswith("/balances") and call.accepted})
+                    if known:  # of whom nothing waits already
+                        orders.append(fleet.order(int(draw.choice(known).removeprefix("tok"))))
                     next_order += orders_every * draw.uniform(0.5, 1.5)
                 time.sleep(max(0.0, min(0.2, next_order - time.time(), end + 0.2 - time.time())))
             calls = vendor.counted()
