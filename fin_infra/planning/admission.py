@@ -19,9 +19,11 @@ from typing import NamedTuple, Protocol
 from sqlalchemy import Connection as SqlConnection
 
 from fin_infra.datasets import SYNCED
-from fin_infra.errors import StoreError
+from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
 from fin_infra.planning.fairness import FairQueue
+from fin_infra.planning.rules import WEBHOOK
+from fin_infra.quotas.declared import key_windows
 from fin_infra.quotas.ledger import Ledger
 from fin_infra.quotas.windows import LANES, Lane, Window, bound
 from fin_infra.store.base import Now, Stream
@@ -64,6 +66,10 @@ class DueRow(NamedTuple):
     def key(self) -> tuple[str, str, str]:
         return self[:3]
 
+    @property
+    def stream(self) -> str:
+        return f"{self.connection_id}/{self.dataset}"
+
 
 class Admitted(NamedTuple):
     """A due row that is to be queued, and the calls it is likely to make; 0 where its quota is not counted."""
@@ -78,6 +84,8 @@ WindowsOf = Callable[[str, str], Sequence[Window]]
 
 class PendingQueue(Protocol):
     """What admission needs of a queue."""
+
+    def running(self, keys: Sequence[str]) -> set[str]: ...
 
     def pending_cost(self, keys: Sequence[str], until: datetime) -> Mapping[str, Mapping[str, int]]: ...
 
@@ -140,7 +148,7 @@ class Admission:
         for row in rows:
             unmetered = free.get(row.quota_key)
             if unmetered is None:
-                unmetered = free[row.quota_key] = not self._windows_of(row.provider, row.quota_key)
+                unmetered = free[row.quota_key] = not self._permitted(row.provider, row.quota_key)
             if unmetered:
                 admitted.append(Admitted(row))
             else:
@@ -189,13 +197,21 @@ class Admission:
         admitted: list[Admitted] = []
         spent = 0
         aside: list[DueRow] = []
-        windows = [window for window in self._windows_of(key.provider, key.name) if window.scope == "connection"]
+        running: set[str] | None = None
+        windows = [window for window in self._permitted(key.provider, key.name) if window.scope == "connection"]
 
         def take(lane: Lane, as_: Lane | None = None) -> int:
             """Admits the next of a class. Its cost, 0 where there is none."""
             costs: list[int] = []
 
             def cost_of(row: DueRow) -> float | None:
+                nonlocal running
+                if row.schedule == WEBHOOK:
+                    if running is None:
+                        running = self._queue.running([mark.stream for mark in key.lanes[lane]] + [row.stream])
+                    if row.stream in running:  # it may have read before the change
+                        aside.append(row)
+                        return None
                 if windows and not self._is_open(windows, row, lane):
                     aside.append(row)
                     return None
@@ -242,6 +258,13 @@ class Admission:
             key.lanes[row.lane].push(row.tenant, row)
         return admitted
 
+    def _permitted(self, provider: str, key: str) -> Sequence[Window]:
+        """Windows of the key; none where the settings say nonsense of them: each call is refused with the reason."""
+        try:
+            return self._windows_of(provider, key)
+        except UsageError:
+            return ()
+
     @property
     def _until(self) -> datetime:
         return self._now() + timedelta(seconds=self._horizon)
@@ -259,7 +282,7 @@ class Admission:
     def _capacity(self, provider: str, key: str, lane: Lane) -> int:
         """Units for calls of a class within the horizon. Windows of single endpoints count as the widest of them does:
         which one a stream needs is not known here, and the call decides."""
-        windows = bound_to(self._windows_of(provider, key), key)
+        windows = key_windows(self._permitted(provider, key), key)
         if not windows:  # only connections of their own have any
             return ENDLESS
         common = [window for window in windows if not window.endpoints]
@@ -289,16 +312,6 @@ class Admission:
         if not self._told:
             log.error("the quota ledger is out of reach, so nothing of a scarce quota is queued: %s", error.message)
         self._told = True
-
-
-def bound_to(windows: Iterable[Window], key: str) -> list[Window]:
-    """The windows that all calls of a quota key share, whatever their endpoint, under the names of their rows."""
-    found: list[Window] = []
-    for window in windows:
-        if window.scope == "key":
-            endpoint = window.endpoints[0] if window.endpoints else ""
-            found += bound([window], holder=key, connection="", account="", endpoint=endpoint)
-    return found
 
 
 def weights_of(sql: SqlConnection, key: str) -> dict[str, int]:

@@ -137,6 +137,11 @@ class Planner:
         self._read_until: datetime | None = None
         self._anew_at: datetime | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether more was due at the last tick than its windows carry."""
+        return self._admission is not None and bool(self._admission.scarce)
+
     def tick(self) -> list[Due]:
         """Enqueues what is due and what its windows carry, and returns it, most urgent lane first."""
         now = self._now()

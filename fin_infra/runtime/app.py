@@ -20,6 +20,7 @@ from fin_infra.engine import Engine, Job, SyncReport
 from fin_infra.errors import FinInfraError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
+from fin_infra.planning.admission import HORIZON
 from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
 from fin_infra.providers.metering import QuotaMeter, Quotas
@@ -64,6 +65,7 @@ class Runtime:
         self.connections = Connections(self.store, open_vault(settings), now)
         self.quotas = Quotas(settings.environment)
         self._ledger, self._own_ledger = ledger, ledger is None
+        self._metered = meter is None
         self.http = HttpPool(
             settings, now=now, meter=meter or QuotaMeter(lambda: self.ledger, self.quotas, now), sleep=sleep,
             base_urls=base_urls, network=network,
@@ -116,8 +118,13 @@ class Runtime:
         return self._ledger
 
     def planner(self) -> Planner:
+        """Plans by what the ledger says is left; without one, when somebody else's meter counts, all that is due."""
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
-        return Planner(self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs)
+        return Planner(
+            self.store, self.queue, self.project.schedules, now=self.now, jobs=jobs,
+            ledger=self.ledger if self._metered else None, windows=self.quotas.windows,
+            horizon=max(HORIZON, self.settings.plan_seconds + 4.0),
+        )  # fmt: skip
 
     def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
         """A worker over this project's jobs, dispatched by svc-infra's registry."""
@@ -174,9 +181,10 @@ class Runtime:
         try:
             if until_idle:
                 on_planned(await self._plan_away(planner.tick))
-                # polled, because jobs that another process runs are waited for too
-                while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                await self._idle(worker, stop)
+                while planner.waits and (due := await self._plan_away(planner.tick)):  # a scarce quota's next part
+                    on_planned(due)
+                    await self._idle(worker, stop)
             else:
                 await (stop or asyncio.Event()).wait()
         finally:
@@ -185,6 +193,11 @@ class Runtime:
                 await asyncio.gather(plan, return_exceptions=True)
             await worker.stop(grace_seconds=grace_seconds)
             await asyncio.gather(loop, return_exceptions=True)
+
+    async def _idle(self, worker: SyncWorker, stop: asyncio.Event | None) -> None:
+        """Until nothing runs and nothing could; polled, because jobs that another process runs are waited for too."""
+        while not (worker.busy == 0 and self.queue.idle()) and not (stop and stop.is_set()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
 
 
 class JobContext:

@@ -132,7 +132,6 @@ def test_of_a_scarce_key_only_what_the_windows_carry_is_queued(
     assert planner.tick() == []
 
 
-@guarded("ample keys are admitted in small bites", "planning/admission.py", "AMPLE = 0.5", "AMPLE = 0.0")
 def test_of_an_ample_key_everything_is_queued_at_once(store: Store, queue: SqlJobQueue, planner_of: Make) -> None:
     link(store, SCARCE, ["ada"] * 300)
     planner = planner_of(windows=lambda provider, key: (Rolling("minute", 1_000, 60.0),))
