@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,8 @@ from fin_infra.planning.rules import FIELDS
 from fin_infra.planning.schema import schema_text
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider
+from fin_infra.quotas.ledger import FRAME
+from fin_infra.quotas.telling import declared
 from fin_infra.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -72,6 +75,7 @@ def pages() -> dict[str, str]:
     found["reference/commands.md"] = commands_page(typer.main.get_command(app))
     found["reference/errors.md"] = errors_page()
     found["reference/schedules.md"] = schedules_page()
+    found["reference/quotas.md"] = quotas_page([resolve(name) for name in PROVIDERS])
     found["reference/settings.md"] = settings_page([resolve(name) for name in PROVIDERS])
     return found
 
@@ -200,6 +204,48 @@ def _setting_type(field: FieldInfo) -> str:
 
 def _default(value: object) -> str:
     return "none" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# -- quotas ------------------------------------------------------------------------------------------------------------
+
+
+def quotas_page(providers: Iterable[Provider]) -> str:
+    parts = [
+        "# Quotas",
+        "What is declared of each vendor: plans, the first of which is assumed, with their windows, and when and where "
+        "the figures were read. `fin-infra providers show NAME` says the same with what your settings put in place of "
+        "it; `fin-infra quotas` says what is used. How calls are counted: [quotas](../explanation/quotas.md); how to "
+        "choose a plan or set another figure: [live on a free tier](../how-to/live-on-a-free-tier.md).",
+    ]
+    for provider in providers:
+        parts.append(f"## {provider.title}")
+        if (quota := provider.quota) is None:
+            parts.append("Nothing is declared: its calls share an assumed window, low on purpose.")
+            continue
+        variable = Settings.model_construct().vendor(provider.name).variable("plan")
+        whose = "one key of the application, which all connections share" if quota.holder == "application" else (
+            "each credential"
+        )  # fmt: skip
+        parts.append(f"Counted by {whose}." + (f" `{variable}` chooses the plan." if len(quota.plans) > 1 else ""))
+        for plan in quota.plans:
+            parts.append(f"Plan `{plan.name}`, read on {plan.read_on}: {_source(plan.source)}")
+            if plan.windows:
+                rows = [(f"`{window.key}`", declared(window)) for window in plan.windows]
+                parts.append(_table(("window", "permits"), rows))
+            else:
+                parts.append("Nothing is published.")
+    parts += [
+        "## `fin-infra quotas --json`",
+        "One object for each window that was ever used. Beside the parts of its name (`provider`, `key`, `below`, "
+        "`name`), `percent` and `now`, a list of sentences:",
+        _table(("field", "meaning"), [(f"`{name}`", meaning) for name, meaning in FRAME.items()]),
+    ]
+    return _page(*parts)
+
+
+def _source(text: str) -> str:
+    """An address stands between angle brackets, so that a renderer makes a link of it."""
+    return re.sub(r"https?://[^\s:;,]+", lambda found: f"<{found[0]}>", text)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------

@@ -107,6 +107,11 @@ class QuotaError(LaterError):
 
     default_code = "rate_limited"
 
+    @property
+    def of_one_account(self) -> bool:
+        """It is a quota of each account's own: the others may be asked still."""
+        return self.context.get("scope") == "account"
+
 
 class StaleCursor(TransientError):
     """Another run of the same stream committed first; nothing was written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fin_infra.errors import (
@@ -25,12 +25,14 @@ class Outcome:
 
     ok, partial, park → the job is done; later → deferred by `after` seconds with no attempt counted;
     retry, stale_cursor → tried again after a back-off (`after` is its lower bound); quarantine → dead letter.
+    `moved`: something was read that the next run need not ask for again.
     """
 
     kind: Kind
     after: float | None = None
     code: str | None = None
     message: str | None = None
+    moved: bool = field(default=False, compare=False)
 
 
 OK = Outcome("ok")
@@ -61,7 +63,18 @@ def where(error: BaseException) -> str:
     return " < ".join([type(error).__name__, *reversed(lines)])
 
 
+LONG = 3600.0  # seconds: by then a retry has been tried
+
+
 def worst(outcomes: list[Outcome]) -> Outcome:
-    """The outcome that decides what a job with several parts does next: the one that promises most if tried again."""
-    rank = ["later", "retry", "stale_cursor", "quarantine", "park", "partial", "ok"]
-    return min(outcomes, key=lambda o: (rank.index(o.kind), o.after or 0.0), default=OK)
+    """The outcome that decides what a job with several parts does next: the one that promises most if tried again.
+
+    What must wait for long holds up nothing that may succeed at once: it is denied again, at no call's cost.
+    """
+    rank = ["later", "retry", "stale_cursor", "later for long", "quarantine", "park", "partial", "ok"]
+
+    def promise(outcome: Outcome) -> tuple[int, float]:
+        after = outcome.after or 0.0
+        return rank.index("later for long" if outcome.kind == "later" and after > LONG else outcome.kind), after
+
+    return min(outcomes, key=promise, default=OK)

@@ -1,5 +1,6 @@
 """What runs: one file per job, glue only. `JOBS` lists what the worker takes from the queue."""
 
+from .backfill_chunk import backfill_chunk
 from .sync_accounts import sync_accounts
 from .sync_activities import sync_activities
 from .sync_corporate_actions import sync_corporate_actions
@@ -11,5 +12,5 @@ from .sync_transactions import sync_transactions
 
 JOBS = [
     sync_accounts, sync_transactions, sync_holdings, sync_activities, sync_instruments, sync_corporate_actions,
-    sync_fx_rates, sync_prices,
+    sync_fx_rates, sync_prices, backfill_chunk,
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fin_infra.cli import (
+    backfill,
     calendar,
     connections,
     demo,
@@ -18,8 +19,10 @@ from fin_infra.cli import (
     instruments,
     jobs,
     migrate,
+    plan,
     providers,
     quarantine,
+    quotas,
     read,
     replay,
     runs,
@@ -43,9 +46,12 @@ app.command("init")(init.init)
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
 app.command("sync")(sync_module.sync)
+app.add_typer(backfill.app, name="backfill")
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.command("quotas")(quotas.quotas)
+app.command("plan")(plan.plan)
 app.command("worth")(worth.worth)
 app.command("read")(read.read)
 app.command("replay")(replay.replay)

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from fin_infra.connections import Connection, Connections
+    from fin_infra.engine import SyncReport
     from fin_infra.providers.base import Http, Provider
 
 T = TypeVar("T")
@@ -83,30 +84,38 @@ def add(
     tenant: Annotated[str, typer.Option("--tenant", help="Whose data it is.")] = "me",
     secret: SecretOption = None,
     secret_stdin: StdinOption = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="List its accounts, and ask for none until it is taken in.")
+    ] = False,
 ) -> None:
     """Link a credential. Secrets come from stdin, a file or the environment, never as an argument.
 
     A vendor's public token is taken in place of the secret, and exchanged for it. A vendor that needs no secret, like
-    fx:ecb, is given none.
+    fx:ecb, is given none. With --choose one call lists its accounts, and nothing else is asked before `take-in`.
 
     Example: echo "$TOKEN" | fin-infra connections add banking:teller --secret-stdin
     """
     from fin_infra.cli.output import put, say
-    from fin_infra.errors import FinInfraError
+    from fin_infra.errors import FinInfraError, UsageError
     from fin_infra.providers import resolve
 
     found = resolve(provider)
+    if choose and found.source("accounts") is None:
+        raise UsageError(f"{found.name} has no accounts to choose from; leave out --choose")
     connections = _connections()
     given = _secrets(found, secret, secret_stdin, without=True)
     secrets = _exchanged(found, given)
     try:
-        connection = connections.add(found, secrets, tenant=tenant)
+        connection = connections.add(found, secrets, tenant=tenant, choose=choose)
     except FinInfraError:
         if found.linking is not None and secrets is not given:  # nobody else knows of it, and it costs
             _asked(found, found.linking.forget, secrets, None)
         raise
     put(connection.connection_id)
-    say(f"linked for {tenant}; next: fin-infra sync --connection {connection.connection_id}")
+    if choose:
+        _listed(connections, connection)
+    else:
+        say(f"linked for {tenant}; next: fin-infra sync --connection {connection.connection_id}")
 
 
 @app.command("ls")
@@ -127,13 +136,16 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
 
 @app.command("show")
 def show(connection_id: IdArgument) -> None:
-    """Show one connection. Its secret is never shown.
+    """Show one connection with its accounts, and which of them are left out. Its secret is never shown.
 
     Example: fin-infra connections show con_0123456789abcdef
     """
     from fin_infra.cli.output import put_json, say
 
-    put_json(_row(_connections().get(connection_id)))
+    connections = _connections()
+    shown = _row(connections.get(connection_id))
+    accounts, left = connections.accounts(connection_id), connections.left_out(connection_id)
+    put_json({**shown, "accounts": accounts, "new_accounts": "left out" if left.new_ones else "taken in"})
     say("its secret is in the vault and is not shown")
 
 
@@ -172,6 +184,56 @@ def relink(
     queue.hasten(connection_id)
     queue.close()
     say(f"{connection_id} is active again and due now")
+
+
+@app.command("leave-out")
+def leave_out(
+    connection_id: IdArgument,
+    accounts: Annotated[list[str], typer.Argument(metavar="ACCOUNT…", help="Ids, as connections show tells them.")],
+) -> None:
+    """Ask for an account no more: it stays on the list, its rows stay as they are, and it costs no call.
+
+    Example: fin-infra connections leave-out con_0123456789abcdef acc_1 acc_2
+    """
+    from fin_infra.cli.output import say
+    from fin_infra.errors import UsageError
+
+    connections = _connections()
+    known = [account["account_id"] for account in connections.accounts(connection_id)]
+    if unknown := [account for account in accounts if account not in known]:
+        there = f"it has: {', '.join(known)}" if known else "none was listed yet: fin-infra sync accounts"
+        raise UsageError(f"{connection_id} has no account {', '.join(unknown)}; {there}")
+    connections.leave_out(connection_id, accounts)
+    say(f"left out: {', '.join(accounts)}; to ask for it again: fin-infra connections take-in {connection_id} …")
+
+
+@app.command("take-in")
+def take_in(
+    connection_id: IdArgument,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT…", help="Ids of accounts left out.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them, and those that are new later.")] = False,
+) -> None:
+    """Ask for an account that was left out: its streams are due now, and what was missed meanwhile is read.
+
+    Example: fin-infra connections take-in con_0123456789abcdef acc_1
+    """
+    from fin_infra.cli.output import say
+    from fin_infra.errors import UsageError
+    from fin_infra.runtime import open_queue
+    from fin_infra.settings import Settings
+
+    if bool(accounts) == all_:
+        raise UsageError("say which: ACCOUNT… or --all")
+    connections = _connections()
+    connections.get(connection_id)
+    left = sorted(connections.left_out(connection_id).accounts)
+    if strange := [account for account in accounts or () if account not in left]:
+        raise UsageError(f"{', '.join(strange)} is not left out; left out are: {', '.join(left) or 'none'}")
+    connections.take_in(connection_id, None if all_ else accounts)
+    queue = open_queue(Settings.load())
+    queue.hasten(connection_id)
+    queue.close()
+    say(f"taken in: {', '.join(left if all_ else accounts or ())}; next: fin-infra sync --connection {connection_id}")
 
 
 @app.command("reseal")
@@ -228,6 +290,28 @@ def _connections() -> Connections:
 
     settings = Settings.load()
     return Connections(open_store(settings.store_url), open_vault(settings))
+
+
+def _listed(connections: Connections, connection: Connection) -> None:
+    """Lists the accounts of a new connection, which costs one call, and shows them to choose from."""
+    import asyncio
+
+    from fin_infra.cli.output import say
+    from fin_infra.runtime import Runtime
+    from fin_infra.settings import Settings
+
+    async def listed() -> SyncReport:
+        async with Runtime(Settings.load()) as runtime:
+            return await runtime.engine.sync("accounts", connection.connection_id)
+
+    report = asyncio.run(listed())
+    for account in connections.accounts(connection.connection_id):
+        what = " ".join(str(account[word]) for word in ("name", "mask", "kind", "currency", "status") if account[word])
+        say(f"{account['account_id']}: {what}")
+    if report.outcome == "ok":
+        say(f"all are left out; next: fin-infra connections take-in {connection.connection_id} ACCOUNT…")
+    else:
+        say(f"{report.sentence()}; its accounts are left out until they are listed and taken in")
 
 
 def _asked(

@@ -14,6 +14,7 @@ from fin_infra.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.table import Table
 
     from fin_infra.cli.localised import Localised
 
@@ -68,28 +69,38 @@ def table(
 
     `currencies`: header → the header of the currency its amounts are in.
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else 400, highlight=False, markup=False, emoji=False)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown = grid(rows, header, currencies=currencies, locale=locale)
+    if terminal:
+        console.print(shown)
+        return
+    with console.capture() as captured:
+        console.print(shown)
+    put("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def grid(
+    rows: Iterable[Sequence[Any]], header: Sequence[str], *, currencies: Mapping[str, str] | None = None,
+    locale: str | None = None,
+) -> Table:  # fmt: skip
+    """The same table, not yet printed."""
+    from rich import box
+    from rich.table import Table
+
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in header:
-        grid.add_column(name, overflow="fold")
+        found.add_column(name, overflow="fold")
     local = _local(locale)
     beside = [header.index(of) if (of := (currencies or {}).get(name)) in header else None for name in header]
     for row in rows:
         shown = row if local is None else [
             local.cell(value, None if at is None else row[at]) for value, at in zip(row, beside, strict=True)
         ]  # fmt: skip
-        grid.add_row(*(_cell(value) for value in shown))
-    if terminal:
-        console.print(grid)
-        return
-    with console.capture() as captured:
-        console.print(grid)
-    put("\n".join(line.rstrip() for line in captured.get().splitlines()))
+        found.add_row(*(_cell(value) for value in shown))
+    return found
 
 
 def _local(name: str | None) -> Localised | None:

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fin_infra.providers.base import Provider
+    from fin_infra.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Vendors we can sync from, and what they need.")
 
@@ -36,7 +42,7 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = 
 
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(metavar="PROVIDER", help="For example banking:teller.")]) -> None:
-    """Say what a vendor delivers, which credentials it takes, and what to know about it.
+    """Say what a vendor delivers, which credentials it takes, what it permits, and what to know about it.
 
     Example: fin-infra providers show banking:teller
     """
@@ -44,8 +50,8 @@ def show(name: Annotated[str, typer.Argument(metavar="PROVIDER", help="For examp
     from fin_infra.providers import resolve
     from fin_infra.settings import Settings
 
-    provider = resolve(name)
-    vendor = Settings.load().vendor(provider.name)
+    provider, settings = resolve(name), Settings.load()
+    vendor = settings.vendor(provider.name)
     put(f"{provider.title} ({', '.join(f'{d}:{provider.name}' for d in provider.domains)})")
     put(f"address: {vendor.shown_base_url or provider.base_url}")
     for host, address in provider.hosts.items():
@@ -57,6 +63,22 @@ def show(name: Annotated[str, typer.Argument(metavar="PROVIDER", help="For examp
     for field in provider.app_fields:
         state = "set" if vendor.secret(field.name) else "required" if field.required else "not set"
         put(f"setting {vendor.variable(field.name)}: {field.purpose} ({state})")
+    for line in _quota(settings, provider):
+        put(line)
     for fact in provider.facts:
         put(f"mind: {fact}")
     put(provider.attribution)
+
+
+def _quota(settings: Settings, provider: Provider) -> Iterator[str]:
+    """The declared plans, which of them is in force, and what the settings put in place of its windows."""
+    from fin_infra.providers.metering import Quotas
+    from fin_infra.quotas.telling import declared, plans
+    from fin_infra.quotas.windows import Spacing
+
+    quotas, key = Quotas(settings.environment), f"{provider.name}/app"
+    plan = quotas.plan(provider, key)
+    yield from plans(provider.quota, plan.name)
+    for window in quotas.windows(provider, key):
+        if not isinstance(window, Spacing) and window not in plan.windows:
+            yield f"  {window.key}: {declared(window)}, set by {settings.vendor(provider.name).variable('quotas')}"

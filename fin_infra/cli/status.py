@@ -7,6 +7,7 @@ import typer
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+LIMITS = {"rate_limited": "rate limit of the vendor", "quota_exhausted": "quota"}
 BROKEN_NUMBERS = ("balance_unexplained", "holdings_total")
 
 
@@ -49,19 +50,19 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
             }
         )
         return
-    header = ("stream", "tenant", "state", "last success", "last attempt", "vendor as of", "newest row", "findings",
-              "why")  # fmt: skip
+    header = ("stream", "tenant", "state", "waits for", "last success", "last attempt", "vendor as of", "newest row",
+              "findings", "why")  # fmt: skip
     rows: list[tuple[Any, ...]] = []
     for s in streams:
         connection = connections[s["connection_id"]]
         state = s["state"] if connection.state == "active" else connection.state
         rows.append(
             (
-                _stream(s), s["tenant_id"], state, s["last_success_at"], s["last_attempt_at"], s["vendor_as_of"],
-                s["newest_row"], s["open_findings"] or None, connection.reason or s["why"],
+                _stream(s), s["tenant_id"], state, _waits(s), s["last_success_at"], s["last_attempt_at"],
+                s["vendor_as_of"], s["newest_row"], s["open_findings"] or None, connection.reason or s["why"],
             )
         )  # fmt: skip
-    rows += [(c.connection_id, c.tenant_id, c.state, *[None] * 5, "never run yet") for c in never]
+    rows += [(c.connection_id, c.tenant_id, c.state, *[None] * 6, "never run yet") for c in never]
     table(rows, header)
     for row in accounts:
         if row["error_code"] is not None:
@@ -73,12 +74,26 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For machines.")
 
 
 def _aged(row: dict[str, Any], objectives: dict[str, timedelta], now: datetime) -> dict[str, Any]:
-    """The row as it is now. `recorded_state`: what its last run said; `retry_at`: when it is asked again, if known."""
+    """The row as it is now. `recorded_state`: what its last run said; `retry_at`: when it is asked again, if known;
+    `waits_for`: rate_limited or quota_exhausted, until then."""
     from fin_infra.engine.freshness import freshness, waits_until
 
     found = freshness(row, now, objectives.get(row["dataset"]))
     retry_at = waits_until(row.get("next_reason"))
-    return {**row, "state": found.state, "recorded_state": row["state"], "why": found.why, "retry_at": retry_at}
+    waits = row["error_code"] if row["error_code"] in LIMITS and retry_at is not None and retry_at > now else None
+    return {
+        **row, "state": found.state, "recorded_state": row["state"], "why": found.why, "retry_at": retry_at,
+        "waits_for": waits,
+    }  # fmt: skip
+
+
+def _waits(row: dict[str, Any]) -> str | None:
+    """A limit and its end: nothing that a user could mend, and no error."""
+    from fin_infra.cli.output import instant
+
+    if row["waits_for"] is None:
+        return None
+    return f"{LIMITS[row['waits_for']]} until {instant(row['retry_at'].replace(microsecond=0))}"
 
 
 def _stream(row: dict[str, Any]) -> str:

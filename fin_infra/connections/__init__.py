@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets as entropy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import insert, select, update
 
 from fin_infra.connections.vault import Vault, open_vault
+from fin_infra.datasets.accounts import Accounts
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Provider
@@ -22,12 +23,14 @@ from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
 from fin_infra.store.sql import shown
-from fin_infra.store.statements import changed, fetched
-from fin_infra.store.tables import CONNECTIONS, DUE, META, QUARANTINE, SECRETS, STAGED_PAGES
+from fin_infra.store.statements import changed, fetched, many
+from fin_infra.store.tables import CONNECTIONS, DUE, LEFT_OUT, META, QUARANTINE, SECRETS, STAGED_PAGES, TABLES
 
 ONE = "SELECT * FROM connections WHERE connection_id = ?"
+LEFT_OUT_OF = "SELECT account_id FROM left_out WHERE connection_id = ?"
 SEALED_ONE = "SELECT body FROM secrets WHERE connection_id = ?"
 SIMULATED = "simulated"  # the store is a demo's
+NEW_ONES = "*"  # in place of an account: those that were never listed before are left out too
 TOPOLOGY = "topology"  # counts changes of connections: the planner looks at this one number instead of at them all
 
 
@@ -45,6 +48,17 @@ class Connection:
     quota_key: str = ""
 
 
+class LeftOut(NamedTuple):
+    """Accounts of a connection, by our ids, that are listed and never asked for; with `new_ones` also those that were
+    never listed before."""
+
+    accounts: frozenset[str] = frozenset()
+    new_ones: bool = False
+
+
+NOBODY = LeftOut()
+
+
 class Connections:
     """The connections of a store, and their secrets in its vault."""
 
@@ -54,11 +68,13 @@ class Connections:
         self._now = now
 
     def add(
-        self, provider: Provider, secrets: Mapping[str, str], *, tenant: str, simulated: bool = False
-    ) -> Connection:
+        self, provider: Provider, secrets: Mapping[str, str], *, tenant: str, simulated: bool = False,
+        choose: bool = False,
+    ) -> Connection:  # fmt: skip
         """Links a credential. Raises `UsageError` naming a field that is missing or unknown.
 
         `simulated`: of a demo. Its rows look like the vendor's own, so its store takes no real link ever after.
+        `choose`: every account, and each that is new later, is left out until it is taken in: see `leave_out`.
         """
         body = self._sealed(provider, secrets)
         if not tenant.strip():
@@ -75,6 +91,8 @@ class Connections:
                 },
             )  # fmt: skip
             sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": 1, "body": body})
+            if choose:
+                sql.execute(insert(LEFT_OUT), {"connection_id": connection_id, "account_id": NEW_ONES, "since": now})
             _bump(sql)
         return self.get(connection_id)
 
@@ -159,6 +177,53 @@ class Connections:
             ).rowcount
             if done:
                 _bump(sql)
+
+    def left_out(self, connection_id: str) -> LeftOut:
+        """What its owner does not want of it."""
+        with self._store.reading() as sql:
+            found = {row[0] for row in fetched(sql, LEFT_OUT_OF, (connection_id,))}
+        return LeftOut(frozenset(found - {NEW_ONES}), NEW_ONES in found)
+
+    def accounts(self, connection_id: str) -> list[dict[str, Any]]:
+        """Its accounts as they are known: id, name, mask, kind, currency, status, and whether each is left out."""
+        left = self.left_out(connection_id).accounts
+        columns = ("account_id", "name", "mask", "kind", "currency", "status")
+        mine = {"tenant_id": self.get(connection_id).tenant_id, "connection_id": connection_id}
+        rows = sorted(self._store.values(Accounts, columns, mine))
+        return [{**dict(zip(columns, row, strict=True)), "left_out": row[0] in left} for row in rows]
+
+    def leave_out(self, connection_id: str, accounts: Iterable[str] = (), *, new_ones: bool = False) -> None:
+        """These accounts are listed from now on, and never asked for; their rows stay. `new_ones`: so are all that
+        were never listed before."""
+        self.get(connection_id)
+        names = sorted({*accounts, *((NEW_ONES,) if new_ones else ())})
+        with self._store.writing() as sql:
+            many(
+                sql, "INSERT INTO left_out (connection_id, account_id, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [(connection_id, name, micros(self._now())) for name in names],
+            )  # fmt: skip
+            self._say(sql, connection_id, names, "left_out")
+
+    def take_in(self, connection_id: str, accounts: Iterable[str] | None = None) -> None:
+        """These accounts, or all and those to come, are asked for again; what drives the connection is due now, and
+        its next runs close the gap."""
+        self.get(connection_id)
+        mine = LEFT_OUT.c.connection_id == connection_id
+        names = None if accounts is None else sorted(accounts)
+        chosen = mine if names is None else mine & LEFT_OUT.c.account_id.in_(names)
+        with self._store.writing() as sql:
+            sql.execute(LEFT_OUT.delete().where(chosen))
+            self._say(sql, connection_id, names, "stale")
+            sql.execute(update(DUE).where(DUE.c.connection_id == connection_id).values(due_at=micros(self._now())))
+
+    def _say(self, sql: SqlConnection, connection_id: str, accounts: Sequence[str] | None, state: str) -> None:
+        """Of accounts that were asked for before: nothing will refresh them, or something will soon."""
+        states = TABLES["account_states"]
+        mine = states.c.connection_id == connection_id
+        which = mine & (states.c.state == "left_out" if accounts is None else states.c.account_id.in_(accounts))
+        if state != "left_out":
+            which &= states.c.state == "left_out"
+        sql.execute(update(states).where(which).values(state=state, error_code=None))
 
     def remove(self, connection_id: str, *, erase: bool = False) -> int:
         """Forgets the credential; with `erase` every row, version and page of the connection too. Rows removed."""
@@ -260,4 +325,4 @@ def _open(store: Store | None) -> Connections:
     return Connections(store or open_store(settings.store_url), open_vault(settings))
 
 
-__all__ = ["Connection", "Connections", "Vault", "connect", "disconnect", "open_vault"]
+__all__ = ["NOBODY", "Connection", "Connections", "LeftOut", "Vault", "connect", "disconnect", "open_vault"]

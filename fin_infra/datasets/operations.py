@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fin_infra.datasets.base import Dataset, choice, count, flag, instant, text
 
-STREAM_STATES = ("ok", "partial", "stale", "reauth", "error", "paused")
+STREAM_STATES = ("ok", "partial", "stale", "reauth", "error", "paused", "left_out")
 OUTCOMES = ("ok", "partial", "later", "retry", "park", "quarantine", "stale_cursor")
 
 
@@ -14,7 +14,7 @@ class AccountStates(Dataset):
     tenant_id = text("whose account it is", key=True)
     account_id = text("the account", key=True)
     dataset = text("the dataset", key=True)
-    state = choice(STREAM_STATES, "state of this account in this dataset")
+    state = choice(STREAM_STATES, "state of this account in this dataset; left_out: its owner does not want it")
     last_success_at = instant("the last answer that was committed", null="never yet")
     vendor_as_of = instant("the vendor's own time of the data", null="not said")
     newest_row = text("newest date or instant among the rows", null="no rows")
@@ -32,7 +32,10 @@ class Streams(Dataset):
     connection_id = text("the connection", key=True)
     dataset = text("the dataset", key=True)
     tenant_id = text("whose connection it is")
-    state = choice(STREAM_STATES, "ok, partial (some accounts), stale, reauth (the user must act), error, paused")
+    state = choice(
+        STREAM_STATES,
+        "ok, partial (some accounts), stale, reauth (the user must act), error, paused, left_out (all of its accounts)",
+    )
     last_attempt_at = instant("when it was last tried", null="never yet")
     last_success_at = instant("when it last committed", null="never yet")
     vendor_as_of = instant("the vendor's own time of the data", null="not said")

@@ -15,13 +15,15 @@ from fin_infra.engine.parts import value_of
 from fin_infra.engine.quarantine import FURTHER, entries_of, finding_id, subject_of
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import PRICES, SHAPES
-from fin_infra.outcomes import Outcome
+from fin_infra.errors import FinInfraError
+from fin_infra.outcomes import OK, Outcome, decide
 from fin_infra.store import Applied, Counts, Forgotten, Records, Store
 from fin_infra.store.base import Book
 
 Row = dict[str, Any]
 Objectives = Mapping[str, timedelta]
 """How old data may be, by dataset."""
+UNWANTED = "all of its accounts are left out: fin-infra connections take-in"
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
@@ -78,10 +80,12 @@ def _streams(
         before = by_name.get(name, {})
         # of a source with several datasets each tells for itself: accounts may be fresh while balances are not
         read = any(part[0] == name for part in run.complete)
-        fresh = recorded in ("ok", "partial") and (read or (not run.failed and run.stopped is None))
+        fresh = recorded in ("ok", "partial") and (read or not (run.failed or run.stopped is not None or run.idle))
         whole = recorded == "partial" and (name, None) in run.complete and not _doubtful(run, name)
         state = _state("park" if recorded == "partial" and not fresh else recorded, outcome.code, before.get("state"))
         state = "ok" if whole else state
+        unwanted = run.idle and not run.answered_before
+        state = "left_out" if unwanted and state == "ok" else state
         as_of = min((at for part, at in run.as_of.items() if part[0] == name), default=None)
         old = old_data(name, as_of, now, within.get(name)) if state == "ok" else None
         newest = [*run.newest.values(), before.get("newest_row") or ""] if name == run.stream.dataset else [""]
@@ -91,7 +95,8 @@ def _streams(
                 "last_attempt_at": run.started_at,
                 "last_success_at": now if fresh else before.get("last_success_at"),
                 "vendor_as_of": as_of if fresh else before.get("vendor_as_of"), "newest_row": max(newest) or None,
-                "next_reason": old or _next_reason(run, outcome, now), "error_code": None if whole else outcome.code,
+                "next_reason": UNWANTED if unwanted else old or _next_reason(run, outcome, now),
+                "error_code": None if whole else outcome.code,
             }
         )  # fmt: skip
     return rows
@@ -133,7 +138,7 @@ def _account_states(run: Run, known: list[Row], base: Row, now: datetime, within
             rows.append(
                 {
                     **base, "account_id": account.account_id, "dataset": name,
-                    "state": state if fresh else "partial" if done else _state("park", code, None),
+                    "state": state if fresh else "partial" if done else _failed(error, before.get("state")),
                     "last_success_at": now if fresh else before.get("last_success_at"),
                     "vendor_as_of": as_of if fresh else before.get("vendor_as_of"), "history_complete": complete,
                     "newest_row": run.newest.get(vendor_id) or before.get("newest_row"), "error_code": code,
@@ -250,6 +255,12 @@ def _about_others(run: Run, row: Row) -> bool:
         and row["kind"] == "unresolved_instrument"
         and row["subject"] not in run.answered
     )
+
+
+def _failed(error: FinInfraError | None, before: str | None) -> str:
+    """The state of an account that failed alone; one that only waits is as fresh as it was."""
+    outcome = decide(error) if error is not None else OK
+    return _state("later" if outcome.kind == "later" else "park", outcome.code, before)
 
 
 def _state(recorded: str, code: str | None, before: str | None) -> str:

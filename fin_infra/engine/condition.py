@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import select
 
+from fin_infra.calendars import Calendar
 from fin_infra.connections import Connection
 from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
 from fin_infra.engine.freshness import freshness, span
+from fin_infra.engine.reasons import Budget, Next, Reason, Waiting, expectation, reasons_of, starts_at
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
 from fin_infra.store import Cursor, Kept, Store, Stream
@@ -20,25 +22,8 @@ from fin_infra.store.tables import DUE
 
 Row = dict[str, Any]
 RUNS = 3
+SAMPLED = 8  # of its last runs the cost is an average, see `fin_infra.planning.costs`
 LISTED = 5  # findings and entries that are told one by one
-
-
-class Waiting(NamedTuple):
-    """A job of the stream in the queue: `state` is queued, running or dead."""
-
-    job_id: int
-    state: str
-    available_at: datetime
-    lease_until: datetime | None
-    attempts: int
-    last_error: str | None
-
-
-class Next(NamedTuple):
-    """When a schedule drives it next."""
-
-    schedule: str
-    due_at: datetime
 
 
 @dataclass(frozen=True)
@@ -56,10 +41,19 @@ class Facts:
     cursor: Cursor
     due: Sequence[Next]
     jobs: Sequence[Waiting]
+    budget: Budget | None = None
 
 
-def facts_of(store: Store, connection: Connection, dataset: str, jobs: Mapping[str, Sequence[Waiting]]) -> Facts:
-    """Gathers them, of one moment. `jobs`: of the queue, by the stream. Raises `UsageError` for no such stream."""
+def facts_of(
+    store: Store, connection: Connection, dataset: str, jobs: Mapping[str, Sequence[Waiting]], *,
+    calendars: Mapping[str, Calendar] | None = None, budget: Callable[[Stream], Budget | None] = lambda stream: None,
+    new: Callable[[Stream], Sequence[Next]] = lambda stream: (),
+) -> Facts:  # fmt: skip
+    """Gathers them, of one moment. Raises `UsageError` for no such stream.
+
+    `jobs`: of the queue, by the stream; `calendars`: of the schedules that have one; `budget`: what the quota says;
+    `new`: schedules that drive it and have no due time yet.
+    """
     provider = resolve(connection.provider)
     source = provider.source(dataset)
     if source is None:
@@ -79,27 +73,50 @@ def facts_of(store: Store, connection: Connection, dataset: str, jobs: Mapping[s
             sorted(runs, key=lambda run: (run["started_at"], run["run_id"]), reverse=True),
             store.records(Findings, {**of_it, "state": "open"}),
             [kept for kept in store.quarantined(connection.connection_id) if kept.dataset == dataset],
-            store.cursor(lead, connection.generation), [Next(name, from_micros(at)) for name, at in due],
-            jobs.get(str(lead), ()),
+            store.cursor(lead, connection.generation),
+            [*(Next(name, from_micros(at), (calendars or {}).get(name)) for name, at in due), *new(lead)],
+            jobs.get(str(lead), ()), budget(lead),
         )  # fmt: skip
 
 
 def sentences(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
     """What there is to say, most important first. Pure."""
     return [
-        *_state(facts, now, within), *_expected(facts, now), *_tried(facts), *_accounts(facts, now, within),
-        *_wrong(facts), *_position(facts),
+        *_state(facts, now, within), *(reason.sentence() for reason in reasons(facts, now)),
+        *expectation(facts.connection, facts.jobs, facts.due, facts.budget, now, _sampled(facts)), *_tried(facts),
+        *_accounts(facts, now, within), *_wrong(facts), *_position(facts),
     ]  # fmt: skip
+
+
+def reasons(facts: Facts, now: datetime) -> list[Reason]:
+    """Why it does not run now, most decisive first. Pure."""
+    code = None if facts.row is None else facts.row["error_code"]
+    return reasons_of(facts.connection, facts.jobs, facts.due, facts.budget, code, now)
+
+
+def as_dict(facts: Facts, now: datetime, within: timedelta | None) -> dict[str, Any]:
+    """The same for machines: sentences, reasons, when it is expected to start and what a run costs."""
+    budget = facts.budget
+    return {
+        "stream": f"{facts.connection.connection_id}/{facts.dataset}",
+        "sentences": sentences(facts, now, within),
+        "reasons": [reason.as_dict() for reason in reasons(facts, now)],
+        "expected_start": starts_at(facts.connection, facts.jobs, facts.due, budget, now),
+        "quota_key": facts.connection.quota_key,
+        "calls_per_run": None if budget is None else budget.calls,
+    }
+
+
+def _sampled(facts: Facts) -> int:
+    good = [run for run in facts.runs if run["outcome"] in ("ok", "partial") and run["calls"]]
+    return min(len(good), SAMPLED)
 
 
 def _state(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
     name = f"{facts.connection.connection_id}/{facts.dataset}"
-    said = []
-    if facts.connection.state != "active":
-        said.append(f"its connection is {facts.connection.state}: {facts.connection.reason or 'nothing is asked'}")
     row = facts.row
     if row is None:
-        return [f"{name} has never run", *said]
+        return [f"{name} has never run"]
     state, why = _fresh(row, now, within)
     told = f"{name} is {state}" + (f": {why}" if why else "")
     if state != row["state"]:
@@ -109,31 +126,7 @@ def _state(facts: Facts, now: datetime, within: timedelta | None) -> list[str]:
     good = _at(row["last_success_at"]) if row["last_success_at"] else "never"
     times = f"last tried {_at(row['last_attempt_at'])}, last success {good}{vendor}{newest}"
     limit = [f"it counts as stale when that is more than {span(within)} old"] if within else []
-    return [told, *said, times, *limit]
-
-
-def _expected(facts: Facts, now: datetime) -> list[str]:
-    said = []
-    for job in facts.jobs:
-        error = f"; {job.last_error}" if job.last_error else ""
-        match job.state:
-            case "queued" if job.available_at > now:
-                said.append(f"job {job.job_id} is put off until {_at(job.available_at)}{error}")
-            case "queued":
-                said.append(f"job {job.job_id} waits for a worker{error}")
-            case "running" if job.lease_until is not None and job.lease_until <= now:
-                said.append(f"job {job.job_id} was running in a worker that went silent; the next one takes it over")
-            case "running":
-                said.append(f"job {job.job_id} is running, attempt {job.attempts}")
-            case _:
-                said.append(f"job {job.job_id} is a dead letter{error}; fin-infra jobs retry {job.job_id}")
-    for name, due_at in facts.due:
-        said.append(
-            f"the schedule {name} drives it " + (f"next at {_at(due_at)}" if due_at > now else "now: it is due")
-        )
-    if not facts.jobs and not facts.due:
-        said.append("no job and no schedule drives it: fin-infra schedules next, or fin-infra sync")
-    return said
+    return [told, times, *limit]
 
 
 def _tried(facts: Facts) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -22,9 +22,16 @@ from fin_infra.providers.base import Account, Ask, Feed, Page, Source
 from fin_infra.store import Change, Store
 
 
-def begin_of(source: Source, place: Place) -> str:
-    """Where the vendor goes on; the beginning when what a whole read missed waits for a second one to miss it too."""
-    return "" if source.kind != "cursor" or place.get("unconfirmed") else str(place.get("cursor", ""))
+def begin_of(source: Source, place: Place, left_out: Collection[str] = ()) -> str:
+    """Where the vendor goes on; the beginning when what a whole read missed waits for a second one to miss it too, or
+    an account is taken in whose rows were passed over."""
+    anew = place.get("unconfirmed") or taken_in(place, left_out)
+    return "" if source.kind != "cursor" or anew else str(place.get("cursor", ""))
+
+
+def taken_in(place: Place, left_out: Collection[str]) -> bool:
+    """Whether there are accounts, passed over behind the cursor, that are no longer left out."""
+    return any(account not in left_out for account in place.get("passed_over", ()))
 
 
 def halfway(body: str) -> str:
@@ -57,6 +64,10 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     rows, removed, rejects = _net(run, feed, pages, ask, store)
     set_aside(run, feed.schema, rejects)
     run.history = last.history
+    rows = rows.filter(~pl.col("account_id").is_in(sorted(run.left_out.accounts)))
+    place.pop("passed_over", None)
+    if run.left_out.accounts:
+        place["passed_over"] = sorted(run.left_out.accounts)
     if run.rejects <= NAMED:  # else not all of them are kept as evidence, and behind the cursor they would be lost
         place["cursor"] = last.cursor
     tenant, spots = run.connection.tenant_id, place["accounts"]
@@ -108,7 +119,7 @@ def _foreign(account: Account | None, held: pl.DataFrame, rows: pl.DataFrame) ->
 def _accounts_of(run: Run, store: Store) -> set[str]:
     """All accounts of the connection: what is taken back comes without an account, and may be of a closed one."""
     mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
-    return {account for (account,) in store.values(Accounts, ("account_id",), mine)}
+    return {account for (account,) in store.values(Accounts, ("account_id",), mine)} - run.left_out.accounts
 
 
 def _net(

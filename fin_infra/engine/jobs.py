@@ -35,6 +35,10 @@ class Context(Protocol):
         """
         ...
 
+    async def backfill(self, backfill_id: str) -> SyncReport:
+        """Does the next chunk of a backfill, the newest that is open. The report says whether another one follows."""
+        ...
+
 
 @dataclass(frozen=True)
 class Job(Generic[OrderT]):

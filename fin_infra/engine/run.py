@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from fin_infra.connections import Connection
+from fin_infra.connections import NOBODY, Connection, LeftOut
 from fin_infra.engine.identity import Found
 from fin_infra.engine.quarantine import Evidence
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.report import SyncReport
-from fin_infra.errors import DefectError, FinInfraError
+from fin_infra.errors import DefectError, FinInfraError, TransientError
 from fin_infra.outcomes import OK, Outcome, decide, worst
 from fin_infra.providers.base import Account, Page, Source
 from fin_infra.store import Alias, Change, Counts, StagedPage, Stream
@@ -45,6 +45,11 @@ class Run:
     as_of: dict[Part, datetime] = field(default_factory=dict)  # the vendor's own time of the data; the oldest it said
     newest: dict[str, str] = field(default_factory=dict)
     rejects: int = 0
+    wished_at: datetime | None = None  # what was answered since is not asked for again; None: everything is
+    left_out: LeftOut = NOBODY  # accounts that are listed and never asked for
+    answered_before: Sequence[str] = ()  # accounts, by the vendor's ids, that were
+    spared: bool = False  # accounts that need not be asked: they are left out, or were answered since
+    follow: Sequence[str] = ()  # accounts, by the vendor's ids, that are asked about one by one
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
@@ -57,6 +62,22 @@ class Run:
     history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
+
+    def leaves_out(self, vendor_id: str) -> bool:
+        """Whether an account's owner does not want it."""
+        return self.aliases.get("account", {}).get(vendor_id, vendor_id) in self.left_out.accounts
+
+    @property
+    def rest(self) -> list[str]:
+        """Of the accounts that are asked about one by one: those that were not asked, or may answer another time."""
+        answered = {vendor_id for _, vendor_id in self.complete}
+        again = [v for v in self.follow if v not in answered]
+        return [v for v in again if v not in self.failed or isinstance(self.failed[v], TransientError)]
+
+    @property
+    def idle(self) -> bool:
+        """There is nobody to ask."""
+        return self.spared and not self.accounts
 
     def begin_anew(self) -> None:
         """Forgets all that was read: it does not fit together."""
@@ -118,10 +139,14 @@ class Run:
         """What its job does next."""
         errors = [*self.failed.values(), *([self.stopped] if self.stopped else [])]
         if errors:
-            return worst([decide(error) for error in errors])
+            return self.moved(worst([decide(error) for error in errors]))
         if self.history is False:
             return Outcome("later", HISTORY_AGAIN, "not_ready", "the vendor is still fetching older history")
         return Outcome("partial") if self.rejects or self.guarded else OK
+
+    def moved(self, outcome: Outcome) -> Outcome:
+        """With whether this attempt brought its job nearer to its end."""
+        return replace(outcome, moved=self.size > 0)
 
     def recorded(self, outcome: Outcome) -> str:
         """What it is recorded as: `partial` when something was committed beside what failed."""

@@ -44,8 +44,14 @@ def keep(run: Run, cursor: Cursor, store: Store, vault: Vault, now: datetime) ->
         store.stage_pages(run.stream, cursor.generation, sealed)
 
 
-def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str]:
-    """Puts the pages of an earlier attempt first. Where each account goes on."""
+def restore(
+    run: Run, kept: Sequence[StagedPage], vault: Vault, waited_until: datetime | None = None
+) -> dict[str, str]:  # fmt: skip
+    """Puts the pages of an earlier attempt first. Where each account goes on.
+
+    `waited_until`: the stream was put off until then, so no page is older than that: with a window of a day or a month
+    its next page could not come sooner.
+    """
     resume: dict[str, str] = {}
     lead = run.source.lead
     passes = (ANEW,) if any(staged.subject == ANEW for staged in kept) else (WHOLE,)  # never pages of both
@@ -54,7 +60,8 @@ def restore(run: Run, kept: Sequence[StagedPage], vault: Vault) -> dict[str, str
         account, subject = run.accounts.get(staged.subject), None if of_all else staged.subject
         pages = run.pages.get((lead, subject), [])
         unknown = account is None and subject is not None
-        if unknown or run.started_at - staged.staged_at > STAGED_FOR or staged.n != len(pages) + 1:
+        since = max(staged.staged_at, min(waited_until or staged.staged_at, run.started_at))
+        if unknown or run.started_at - since > STAGED_FOR or staged.n != len(pages) + 1:
             continue
         value = run.source.feed(lead).parse(vault.unseal(staged.body))
         page = Page(lead, account=account, position=staged.position, value=Restored(value, staged.staged_at))

@@ -11,19 +11,20 @@ import itertools
 import json
 import logging
 import secrets as entropy
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from fin_infra.connections import Connection, Connections
 from fin_infra.datasets.accounts import Accounts
-from fin_infra.datasets.operations import AccountStates
+from fin_infra.datasets.operations import AccountStates, Streams
 from fin_infra.engine import staging
 from fin_infra.engine.books import books
 from fin_infra.engine.changes import changes_of, since_of, wanted
-from fin_infra.engine.delta import begin_of, halfway
+from fin_infra.engine.delta import begin_of, halfway, taken_in
+from fin_infra.engine.freshness import waits_until
 from fin_infra.engine.identities import hold_against
 from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
@@ -40,6 +41,7 @@ log = logging.getLogger("fin_infra.engine")
 
 T = TypeVar("T")
 IN_PLACE = 512 * 1024  # bytes of answers whose frames and commit do not hold up the other jobs noticeably
+LEFT_BEHIND = ("rest", "listed_at", "answered")  # in a stream's place by a run that was cut short, for the next one
 RESTARTS = 3  # so often pages that changed under us are read again from where they began, then from the very beginning
 Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
@@ -79,11 +81,13 @@ class Engine:
 
     async def sync(
         self, dataset: str, connection_id: str, *, lane: str = "interactive", attempt: int = 1, dry_run: bool = False,
-        instruments: Sequence[str] | None = None,
+        instruments: Sequence[str] | None = None, wished_at: datetime | None = None,
     ) -> SyncReport:  # fmt: skip
         """Syncs the stream that feeds `dataset` of the connection. Raises `UsageError` when there is none.
 
-        `instruments`: of prices, only these; default the watchlist and all that the tenant ever held.
+        `instruments`: of prices, only these; default the watchlist and all that the tenant ever held. `wished_at`: of a
+        job that may have been put off in the middle: accounts and instruments that were answered since then are not
+        asked again.
 
         Within one process the runs of a stream go one after the other; between processes the store's
         compare-and-set decides. `dry_run` asks and compares, and writes nothing.
@@ -95,6 +99,7 @@ class Engine:
             raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
         async with self._turn(Stream(connection_id, source.lead)):
             run = self._new(connection, source, lane, attempt, instruments)
+            run.wished_at = wished_at
             report = await self._run(run, provider, dry_run)
             # a series that changed its basis is read anew at once, it alone, and not at the next due time
             if run.redo and not dry_run:
@@ -138,7 +143,9 @@ class Engine:
         """What a run begins with, of one moment."""
         cursor = self._store.cursor(run.stream, run.connection.generation)
         run.aliases = self._store.aliases(run.connection.connection_id)
-        accounts = self._open_accounts(run) if run.source.needs_accounts and self._accounts_known(run, provider) else ()
+        run.left_out = self._connections.left_out(run.connection.connection_id)
+        known = run.source.needs_accounts and self._accounts_known(run, provider)
+        accounts = self._to_ask(run) if known else self._rest(run, json.loads(cursor.body))
         return Opening(cursor, accounts, self._store.staged_pages(run.stream, cursor.generation))
 
     async def _attempt(
@@ -146,26 +153,33 @@ class Engine:
     ) -> SyncReport:
         cursor, accounts = opening.cursor, opening.accounts
         place: Place = json.loads(cursor.body)
-        if run.source.needs_accounts and not accounts:
+        if run.source.needs_accounts and not accounts and not run.spared:
             if (failed := await self._learn_accounts(run, provider, dry_run)) is not None:
                 return failed
             run.aliases = self._store.aliases(run.connection.connection_id)
-            accounts = self._open_accounts(run)
+            run.left_out = self._connections.left_out(run.connection.connection_id)
+            accounts = self._to_ask(run)
         run.accounts = {account.vendor_id: account for account in accounts}
         wants: Sequence[Want] = ()
         if run.source.series is not None:
             if (failed := await self._learn_holdings(run, provider, dry_run)) is not None:
                 return failed
             wants = await self._offload(lambda: wanted(run, place, self._store, self._listed))
-        resume, begin = staging.restore(run, opening.staged, self._connections.vault), begin_of(run.source, place)
+            wants = rest_first(wants, place.get("answered", {}), run.wished_at)
+        staged, left_out = opening.staged, run.left_out.accounts
+        if taken_in(place, left_out):  # what was read on from there lacks what was passed over before
+            staged = [page for page in staged if page.subject == staging.ANEW]
+        resume = staging.restore(run, staged, self._connections.vault, self._waited_until(run) if staged else None)
+        begin = begin_of(run.source, place, left_out)
         if staging.ANEW in resume:
             resume, begin = {staging.WHOLE: resume[staging.ANEW]}, ""
         ask = Ask(
             provider.name, run.connection.tenant_id, run.connection.connection_id, run.run_id, run.started_at,
             accounts, since_of(run.source, place, run.started_at.date()),
-            resume, wants, begin,
+            resume, wants, begin, left_out=self._vendor_ids(run, left_out), known=self._known(run),
         )  # fmt: skip
-        await self._gather(run, http, ask, cursor, dry_run)
+        if not run.idle:
+            await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
             raise run.stopped
         if run.size <= IN_PLACE:  # a few milliseconds: a thread for it costs more than it spares
@@ -228,9 +242,9 @@ class Engine:
             await self._pages(run, http, ask, cursor, dry_run)
             if run.stopped is None or not _may_begin_anew(run, ask, run.stopped):
                 break
-        if run.stopped is not None:
-            if isinstance(run.stopped, DefectError):
-                run.defect(run.stream.dataset, str(run.stream), run.stopped)
+        if isinstance(run.stopped, DefectError):
+            run.defect(run.stream.dataset, str(run.stream), run.stopped)
+        if run.stopped is not None or run.failed:
             await self._offload(lambda: self._keep(run, cursor))
 
     async def _pages(self, run: Run, http: Http, ask: Ask, cursor: Cursor, dry_run: bool) -> None:
@@ -238,6 +252,9 @@ class Engine:
         try:
             async for page in run.source.fetch(http, ask):
                 vendor_id = page.subject
+                if page.account is not None and run.leaves_out(page.account.vendor_id):
+                    continue  # one answer is about all accounts: of this one it is not wanted
+                run.follow = page.follow or run.follow
                 if page.account is not None and page.account.vendor_id not in run.accounts:
                     ours = aliases.get(page.account.vendor_id, page.account.account_id)
                     run.accounts[page.account.vendor_id] = replace(page.account, account_id=ours)
@@ -265,9 +282,12 @@ class Engine:
 
     def _commit(self, run: Run, ask: Ask, cursor: Cursor, place: Place, calls: int, dry_run: bool) -> SyncReport:
         """Frames, reconciliation and the one transaction. In a thread where there is much of it."""
-        spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}
-        place = {**place, "accounts": spots}
+        kept = {*run.accounts, *ask.left_out, *run.answered_before}
+        spots = {k: v for k, v in place.get("accounts", {}).items() if k in kept}
+        place = unfinished({**place, "accounts": spots}, run)
         changes = run.changes = changes_of(run, ask, place, self._store)
+        if run.left_out.new_ones and not dry_run:
+            self._leave_out(run)
         hold_against(run, place, self._store)
         outcome = run.outcome()
         batch = Batch(
@@ -286,7 +306,7 @@ class Engine:
 
     async def _failed(self, run: Run, error: Exception, calls: int, dry_run: bool) -> SyncReport:
         """A run that committed no rows: recorded, with its stream's new state. The record itself may fail too."""
-        outcome = decide(error)
+        outcome = run.moved(decide(error))
         if isinstance(error, DefectError) and error is not run.stopped:
             run.defect(run.stream.dataset, str(run.stream), error)
         run.complete.clear()
@@ -313,6 +333,63 @@ class Engine:
 
     def _sealed(self, run: Run) -> list[Sealed]:
         return sealed(run, self._connections.vault)
+
+    def _leave_out(self, run: Run) -> None:
+        """Accounts that were never listed before wait for their owner's choice. Before the commit that lists them: a
+        kill in between leaves nothing that would be asked for unchosen."""
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        known = {account for (account,) in self._store.values(Accounts, ("account_id",), mine)}
+        listed = {account for c in run.changes if c.schema is Accounts for account in c.rows["account_id"]}
+        self._connections.leave_out(run.connection.connection_id, listed - known)
+
+    def _known(self, run: Run) -> Sequence[str] | None:
+        """Accounts, by the vendor's ids, beside which none may be asked for: where new ones are left out, and after a
+        re-link, when one that is left out may have another id by now."""
+        cursor = self._store.cursor(run.stream, run.connection.generation)
+        if run.source.needs_accounts or not (run.left_out.new_ones or (run.left_out.accounts and cursor.body == "{}")):
+            return None
+        mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+        return self._vendor_ids(run, (a for (a,) in self._store.values(Accounts, ("account_id",), mine)))
+
+    def _vendor_ids(self, run: Run, accounts: Iterable[str]) -> list[str]:
+        """By which the vendor knows these accounts of ours now."""
+        vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
+        return [vendor_ids.get(account, account) for account in accounts]
+
+    def _waited_until(self, run: Run) -> datetime | None:
+        """Until when the last run put the stream off."""
+        mine = {"connection_id": run.connection.connection_id, "dataset": run.stream.dataset}
+        rows = self._store.records(Streams, mine)
+        return waits_until(rows[0]["next_reason"]) if rows else None
+
+    def _rest(self, run: Run, place: Place) -> list[Account]:
+        """Of a list that was answered since the wish: the accounts that were still to be asked about behind it."""
+        rest, listed_at = place.get("rest", ()), place.get("listed_at", "")
+        if not rest or run.wished_at is None or datetime.fromisoformat(listed_at) < run.wished_at:
+            return []
+        run.follow = rest
+        wanted = [account for account in self._open_accounts(run) if account.vendor_id in rest]
+        return [account for account in wanted if account.account_id not in run.left_out.accounts]
+
+    def _to_ask(self, run: Run) -> list[Account]:
+        """Open accounts whose owner wants them, without those that were answered since the wish.
+
+        Of a cursor stream none was answered: its pages are about them all, and it goes on behind the last one anyway.
+        """
+        opened = self._open_accounts(run)
+        found = [account for account in opened if account.account_id not in run.left_out.accounts]
+        asked = found
+        if run.wished_at is not None and run.source.kind != "cursor":
+            mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
+            states = self._store.records(AccountStates, {**mine, "dataset": run.stream.dataset})
+            fresh = {
+                row["account_id"] for row in states
+                if row["last_success_at"] is not None and row["last_success_at"] >= run.wished_at
+            }  # fmt: skip
+            asked = [account for account in found if account.account_id not in fresh]
+        run.answered_before = [account.vendor_id for account in found if account not in asked]
+        run.spared = len(asked) < len(opened)
+        return asked
 
     def _open_accounts(self, run: Run) -> list[Account]:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
@@ -345,6 +422,31 @@ class Engine:
             return False
         stream = Stream(run.connection.connection_id, source.lead)
         return self._store.cursor(stream, run.connection.generation).body != "{}"
+
+
+def rest_first(wants: Sequence[Want], answered: Mapping[str, str], wished_at: datetime | None) -> list[Want]:
+    """Instruments that a run which was cut short had no answer for, then the others, longest ago first; without those
+    that were answered since the wish. `answered`: when each was, as a text."""
+    since = _text(wished_at) if wished_at is not None else "~"
+    left = [want for want in wants if answered.get(want.instrument, "") < since]
+    return sorted(left, key=lambda want: answered.get(want.instrument, ""))
+
+
+def unfinished(place: Place, run: Run) -> Place:
+    """The place with what a run that was cut short leaves for the next one: see `rest_first` and `_rest`."""
+    place, before = {name: value for name, value in place.items() if name not in LEFT_BEHIND}, place
+    at = _text(run.started_at)
+    if run.rest:
+        listed_at = at if ("accounts", None) in run.complete else before.get("listed_at", at)
+        place |= {"rest": run.rest, "listed_at": listed_at}
+    if run.source.series is not None and run.stopped is not None:
+        answered = {**before.get("answered", {}), **dict.fromkeys(run.answered, at)}
+        place["answered"] = {name: answered[name] for name in sorted(answered) if name in run.instruments}
+    return place
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _may_begin_anew(run: Run, ask: Ask, error: FinInfraError) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
@@ -62,7 +62,8 @@ class Ask:
 
     `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments. `cursor`: of a
     cursor stream, the vendor's position to go on from, "" for the beginning. `any_account`: the answers lie in files,
-    and nobody said of which account they are.
+    and nobody said of which account they are. `left_out`: accounts that nothing but the list is asked about; `known`:
+    where it is set, so is any account that is not among these.
     """
 
     provider: str
@@ -76,6 +77,12 @@ class Ask:
     wants: Sequence[Want] = ()
     cursor: str = ""
     any_account: bool = False
+    left_out: Collection[str] = ()
+    known: Collection[str] | None = None
+
+    def leaves_out(self, vendor_id: str) -> bool:
+        """Whether the owner does not want this account, or has not chosen yet."""
+        return vendor_id in self.left_out or (self.known is not None and vendor_id not in self.known)
 
     def columns(self, at: datetime, **more: object) -> dict[str, object]:
         """Values that every row of an answer shares."""
@@ -97,7 +104,9 @@ class Page:
     `value`: the parsed body, where the client had to look into it anyway. `wants`: instead of an account, the
     instruments that this answer and the pages behind it are about. `cursor`: of a cursor stream, the vendor's position
     behind this page. `history`: whether the vendor has delivered all it has (True), is still fetching older rows
-    (False), or does not say. `as_of`: the vendor's own time of the data, where it states one.
+    (False), or does not say. `as_of`: the vendor's own time of the data, where it states one. `follow`: the accounts,
+    by the vendor's ids, that are asked about one by one behind this page: should it come to an end before the last of
+    them, the next run is given just the rest as `Ask.accounts`.
     """
 
     dataset: str
@@ -110,6 +119,7 @@ class Page:
     cursor: str | None = None
     history: bool | None = None
     as_of: datetime | None = None
+    follow: Sequence[str] = ()
 
     @property
     def subject(self) -> str | None:
@@ -156,12 +166,34 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What one call for older rows of a series may ask and brings; a backfill is cut and reckoned by it.
+
+    `at_once`: instruments of a call, None: all there are. `rows`: of an answer over all of them, more lie on further
+    pages; `days`: from the first to the last day of a call; None: as many as there are. `row_bytes`: about how long a
+    row is. `older`: whether the vendor can be asked for older days at all.
+    """
+
+    at_once: int | None = 1
+    rows: int | None = None
+    days: int | None = None
+    row_bytes: int = 110
+    older: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """One answer has everything there is, of all instruments."""
+        return self.at_once is None and self.rows is None and self.days is None
+
+
+@dataclass(frozen=True)
 class Series:
     """How instruments are asked for. `ticker`: the vendor's spelling of an InstrumentKey, None when it has none.
 
     `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
-    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since.
+    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `reach`:
+    how what is older is asked for.
     """
 
     ticker: Callable[[str], str | None]
@@ -169,6 +201,7 @@ class Series:
     history: timedelta = timedelta(days=370)
     overlap: int = 5
     calendar: Callable[[str], str | None] = calendar_of
+    reach: Reach = Reach()
 
 
 @dataclass(frozen=True)

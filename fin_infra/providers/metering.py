@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fin_infra.errors import QuotaError, StoreError, UsageError
@@ -164,13 +164,28 @@ class QuotaMeter:
             for window in windows:  # "no more today": all of it is spent, by whomever
                 ledger.observe(grant, window, 0)
             wait = max(wait, *(self._free_in(ledger, window, reply.at) for window in windows))
-        ledger.penalize(windows, reply.at + timedelta(seconds=wait))
+        stopped = {window.key: window for window in (*windows, *self._everywhere(call, throttle))}
+        ledger.penalize(list(stopped.values()), reply.at + timedelta(seconds=wait))
         ledger.throttled(grant, windows)
         log.warning(
             "%s refused %s because of a limit (%s), nobody who shares it asks for %.0f s: %s",
             call.provider.name, call.endpoint, reply.status, wait, "; ".join(_state(ledger, windows)),
         )  # fmt: skip
         return wait
+
+    def _everywhere(self, call: Call, throttle: Throttle) -> list[Window]:
+        """Where a refusal is not of one endpoint: the windows of its scope at all of them."""
+        if not throttle.everywhere:
+            return []
+        declared = self._quotas.windows(call.provider, call.holder)
+        alike = [replace(window, endpoints=()) for window in declared if window.scope == throttle.scope]
+        place = {"holder": call.holder, "connection": call.connection_id, "account": call.account}
+        endpoints = {window.key: window.endpoints for window in declared}
+        return [
+            replace(window, endpoints=endpoints[_name(window)])
+            for window in bound(alike, **place, endpoint="")
+            if not isinstance(window, Spacing)
+        ]
 
     def _free_in(self, ledger: Ledger, window: Window, at: datetime) -> float:
         found = [row["free_at"] or at for row in ledger.frame().iter_rows(named=True) if row["window"] == window.key]
@@ -192,6 +207,7 @@ class QuotaMeter:
         return QuotaError(
             self._sentence(call, denied), code="quota_exhausted", retry_after=denied.eta, why=denied.why,
             window=None if denied.window is None else denied.window.key,
+            scope=None if denied.window is None else denied.window.scope,
         )  # fmt: skip
 
     def _sentence(self, call: Call, denied: Denied) -> str:

@@ -118,6 +118,9 @@ class CountingLedger:
         span = round(horizon * SECOND)
         return self._run([spec.key for spec in specs], lambda state: counting.capacity(state, specs, span, lane))
 
+    def lease(self, name: str, owner: str, seconds: float) -> bool:
+        raise NotImplementedError
+
     def frame(self) -> pl.DataFrame:
         import polars as pl
 

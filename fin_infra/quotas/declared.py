@@ -34,11 +34,13 @@ class Seen:
 @dataclass(frozen=True)
 class Throttle:
     """An answer that refuses because of a limit. `windows`: their names in the plan, `()` where it does not say;
-    `scope`: whose calls must wait; `wait`: for how many seconds, None where it does not say."""
+    `scope`: whose calls must wait; `everywhere`: at other endpoints too; `wait`: for how many seconds, None where it
+    does not say."""
 
     scope: Scope = "key"
     windows: tuple[str, ...] = ()
     wait: float | None = None
+    everywhere: bool = False
 
 
 Answer = tuple[int, Mapping[str, str], bytes, datetime]

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -17,6 +18,7 @@ from svc_infra.jobs import Job as QueueJob
 from fin_infra.connections import Connections, open_vault
 from fin_infra.datasets.base import Dataset
 from fin_infra.engine import Engine, Job, SyncReport
+from fin_infra.engine.backfilling import JOB, Backfiller
 from fin_infra.errors import FinInfraError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.planning import Due, Planner
@@ -26,6 +28,7 @@ from fin_infra.project import Project, find_project
 from fin_infra.providers.metering import QuotaMeter, Quotas
 from fin_infra.providers.transport import Meter
 from fin_infra.quotas.ledger import Ledger
+from fin_infra.quotas.windows import Lane
 from fin_infra.runtime.http import HttpPool, Sleep
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.runtime.worker import SyncWorker
@@ -38,6 +41,8 @@ from fin_infra.store.opening import utc_now
 log = logging.getLogger("fin_infra.runtime")
 
 T = TypeVar("T")
+KEPT_AGAIN = timedelta(seconds=10)
+"""So often a worker looks whether every running backfill has its job."""
 
 
 def settle_down() -> None:
@@ -79,6 +84,12 @@ class Runtime:
             self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload,
             on_page=on_page, listed=[*settings.watched, *settings.pairs], fresh_within=settings.objectives,
         )  # fmt: skip
+        self.backfiller = Backfiller(
+            self.store, self.connections, self.http.transport, now=now, offload=offload or self._offload
+        )  # fmt: skip
+        self._slots = settings.slots
+        self._backfilling = 0  # chunks that run now in this process
+        self._kept_at: datetime | None = None
         self._queue: SqlJobQueue | None = None
 
     async def __aenter__(self) -> Runtime:
@@ -117,6 +128,40 @@ class Runtime:
             self._ledger = quota_ledger(self.settings, now=self.now)
         return self._ledger
 
+    def keep_backfills(self) -> int:
+        """Sees to it that every running backfill has a job, or is told to have failed. Returns how many were queued.
+
+        Chunk by chunk the same job goes on; it is missing only where a process died between the store and the queue.
+        """
+        now = self.now()
+        if self._kept_at is not None and now - self._kept_at < KEPT_AGAIN:
+            return 0
+        self._kept_at = now
+        running = self.backfiller.books.running()
+        if not running:
+            return 0
+        dead = {job.unique_key: job for job in self.queue.jobs("dead") if job.name == JOB}
+        for backfill in running:
+            job = dead.get(backfill.unique_key)
+            if job is not None and job.enqueued_at >= backfill.updated_at:
+                told = f"its job {job.id} is a dead letter: {job.last_error}; fin-infra backfill resume "
+                self.backfiller.books.set_state(
+                    backfill.backfill_id, "failed", told + backfill.backfill_id, of=["running"]
+                )
+        return self.queue.enqueue_many([one.order for one in self.backfiller.books.running()])
+
+    async def backfill(self, backfill_id: str, *, lane: Lane, attempt: int) -> SyncReport:
+        """One chunk. Half of the slots at most are a backfill's: what is more urgent shall find one free."""
+        if self._backfilling >= max(1, self._slots // 2):
+            wait = Outcome("later", 1.0, "busy", "other backfills have the slots that backfills may have")
+            own = self.backfiller.books.get(backfill_id)
+            return SyncReport(own.connection_id, own.dataset, "none", "later", follow_up=wait)
+        self._backfilling += 1
+        try:
+            return await self.backfiller.chunk(backfill_id, lane=lane, attempt=attempt)
+        finally:
+            self._backfilling -= 1
+
     def planner(self) -> Planner:
         """Plans by what the ledger says is left; without one, when somebody else's meter counts, all that is due."""
         jobs = {name: job.dataset.dataset_name() for name, job in self.project.jobs.items()}
@@ -126,8 +171,10 @@ class Runtime:
             horizon=max(HORIZON, self.settings.plan_seconds + 4.0),
         )  # fmt: skip
 
-    def worker(self, *, slots: int | None = None, poll_interval: float = 0.25) -> SyncWorker:
-        """A worker over this project's jobs, dispatched by svc-infra's registry."""
+    def worker(
+        self, *, slots: int | None = None, poll_interval: float = 0.25, queue: SqlJobQueue | None = None
+    ) -> SyncWorker:
+        """A worker over this project's jobs, dispatched by svc-infra's registry; `queue`: another view of the queue."""
         registry = JobRegistry(metric_prefix="fin_infra_jobs")
         for job in self.project.jobs.values():
             registry.register(job.name, self._handler(job))
@@ -138,11 +185,16 @@ class Runtime:
             assert isinstance(outcome, Outcome)
             return outcome
 
-        return SyncWorker(self.queue, handle, slots=slots or self.settings.slots, poll_interval=poll_interval)
+        self._slots = slots or self.settings.slots
+        return SyncWorker(queue or self.queue, handle, slots=self._slots, poll_interval=poll_interval)
 
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
-            context = JobContext(self.engine, lane=getattr(queued, "lane", "scheduled"), attempt=queued.attempts)
+            lane = getattr(queued, "lane", "scheduled")
+            wished_at = getattr(queued, "enqueued_at", None) if getattr(queued, "begun", False) else None
+            context = JobContext(
+                self.engine, lane=lane, attempt=queued.attempts, wished_at=wished_at, backfill=self.backfill
+            )  # fmt: skip
             try:
                 report = await job.deliver(queued.payload, context)
             except Exception as error:
@@ -162,6 +214,7 @@ class Runtime:
         async def plan() -> None:
             try:
                 on_planned(await self._plan_away(planner.tick))
+                await self._plan_away(self.keep_backfills)
             except Exception as error:
                 known = isinstance(error, FinInfraError)
                 log.error("planning failed, it is tried again: %s", error if known else where(error))
@@ -181,6 +234,7 @@ class Runtime:
         try:
             if until_idle:
                 on_planned(await self._plan_away(planner.tick))
+                await self._plan_away(self.keep_backfills)
                 await self._idle(worker, stop)
                 while planner.waits and (due := await self._plan_away(planner.tick)):  # a scarce quota's next part
                     on_planned(due)
@@ -201,10 +255,16 @@ class Runtime:
 
 
 class JobContext:
-    """What a job is given: the engine, with the lane and the attempt of its order."""
+    """What a job is given: the engine, with the lane and the attempt of its order, and of one that goes on since when
+    it was wished for."""
 
-    def __init__(self, engine: Engine, *, lane: str, attempt: int) -> None:
+    def __init__(
+        self, engine: Engine, *, lane: str, attempt: int, wished_at: datetime | None = None,
+        backfill: Callable[..., Awaitable[SyncReport]] | None = None,
+    ) -> None:  # fmt: skip
         assert lane in LANES
+        self._backfill = backfill
+        self._wished_at = wished_at
         self._engine = engine
         self._lane = lane
         self._attempt = attempt
@@ -213,8 +273,13 @@ class JobContext:
         self, dataset: type[Dataset], connection: str, *, instruments: Sequence[str] | None = None
     ) -> SyncReport:
         return await self._engine.sync(
-            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments
-        )
+            dataset.dataset_name(), connection, lane=self._lane, attempt=self._attempt, instruments=instruments,
+            wished_at=self._wished_at,
+        )  # fmt: skip
+
+    async def backfill(self, backfill_id: str) -> SyncReport:
+        assert self._backfill is not None, "a worker gives its jobs what backfills"
+        return await self._backfill(backfill_id, lane=self._lane, attempt=self._attempt)
 
 
 def open_queue(

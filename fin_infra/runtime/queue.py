@@ -23,6 +23,7 @@ from svc_infra.jobs import Job
 
 from fin_infra.errors import UsageError
 from fin_infra.planning.schedules import LANES
+from fin_infra.quotas.windows import URGENT
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import inspect, is_postgres, postgres_driver, sqlite_engine, sqlite_path, utc_now
@@ -91,9 +92,11 @@ TYPES = ("text", "text", "int", "text", "int", "bigint", "bigint", "text", "int"
 
 @dataclass
 class LeasedJob(Job):
-    """svc-infra's job with its lane."""
+    """svc-infra's job with its lane, when it was wished for, and whether it was begun before."""
 
     lane: str = "scheduled"
+    enqueued_at: datetime | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -308,15 +311,34 @@ class SqlJobQueue:
             return self._held(sql, "UPDATE fin_infra_jobs SET lease_until = ?", job_id, until)
 
     def defer(
-        self, job_id: str, delay_seconds: float, *, count_attempt: bool = False, reason: str | None = None
-    ) -> int:
-        """Put back for later, the attempt unburned unless told otherwise. 0: the lease was lost."""
+        self, job_id: str, delay_seconds: float, *, count_attempt: bool = False, reason: str | None = None,
+        anew: bool = False,
+    ) -> int:  # fmt: skip
+        """Put back for later, the attempt unburned unless told otherwise. 0: the lease was lost.
+
+        `anew`: its age counts from then.
+        """
+        at = micros(self._now()) + int(delay_seconds * 1e6)
+        since, then = (", enqueued_at = ?", (at,)) if anew else ("", ())
         with self._writing() as sql:
             return self._held(
                 sql,
                 "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, "
-                "attempts = attempts - ?, deferrals = deferrals + 1, last_error = COALESCE(?, last_error)",
-                job_id, micros(self._now()) + int(delay_seconds * 1e6), 0 if count_attempt else 1, _clean(reason),
+                f"attempts = attempts - ?, deferrals = deferrals + 1, last_error = COALESCE(?, last_error){since}",
+                job_id, at, 0 if count_attempt else 1, _clean(reason), *then,
+            )  # fmt: skip
+
+    def again(self, job_id: str) -> int:
+        """What the job did is done and its next part waits, behind whoever waits already: as if it were ack and
+        enqueue, but there is no moment without a job that has its key. It is a backfill again, see `promote`.
+        0: the lease was lost."""
+        now = micros(self._now())
+        with self._writing() as sql:
+            return self._held(
+                sql,
+                "UPDATE fin_infra_jobs SET state = 'queued', lease_until = NULL, available_at = ?, enqueued_at = ?, "
+                "attempts = 0, crashes = 0, last_error = NULL, lane = ?",
+                job_id, now, now, LANES.index("backfill"),
             )  # fmt: skip
 
     def bury(self, job_id: str, *, reason: str) -> int:
@@ -433,7 +455,10 @@ class SqlJobQueue:
         return (*row, payload.get("connection")) if self._postgres else row
 
     def _raise(self, sql: SqlConnection, orders: Sequence[Mapping[str, Any]]) -> None:
-        """A more urgent wish raises the class of the job that is already waiting, and may let it wait no longer."""
+        """A more urgent wish raises the class of the job that is already waiting, and may let it wait no longer.
+
+        One that was put off in the middle may have read before what somebody is told of now: the wish is new from here.
+        """
         now = micros(self._now())
         keyed = [
             (LANES.index(order["lane"]), order["unique_key"], order) for order in orders if order.get("unique_key")
@@ -442,6 +467,11 @@ class SqlJobQueue:
             sql,
             "UPDATE fin_infra_jobs SET lane = ? WHERE unique_key = ? AND state = 'queued' AND lane > ?",
             [(lane, key, lane) for lane, key, _ in keyed],
+        )
+        many(
+            sql,
+            "UPDATE fin_infra_jobs SET enqueued_at = ? WHERE unique_key = ? AND state = 'queued' AND fence > 0",
+            [(now, key) for lane, key, _ in keyed if LANES[lane] in URGENT],
         )
         many(
             sql,
@@ -578,6 +608,8 @@ def _job(row: Mapping[str, Any]) -> LeasedJob:
         backoff_seconds=row["backoff_seconds"],
         last_error=row["last_error"],
         lane=LANES[row["lane"]],
+        enqueued_at=from_micros(row["enqueued_at"]),
+        begun=row["fence"] > 1,
     )
 
 

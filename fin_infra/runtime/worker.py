@@ -21,7 +21,7 @@ log = logging.getLogger("fin_infra.worker")
 
 Handler = Callable[[Job], Awaitable[Outcome]]
 QUEUE_PAUSE = 1.0
-MAX_DEFERRAL_DAYS = 7
+MAX_DEFERRAL_DAYS = 7  # how long a job may be put off again and again
 SHORTEST_LIMIT = 30.0
 STORE_PAUSE = 5.0
 """Seconds until a job whose commit failed is tried again, at no attempt's cost: an outage makes no dead letters."""
@@ -117,6 +117,8 @@ class SyncWorker(WorkerRunner):
     def _settle(self, job: Job, outcome: Outcome) -> None:
         """What the queue does with the job, by its outcome."""
         match outcome.kind:
+            case "ok" if outcome.code == "next_chunk":
+                self._jobs.again(job.id)
             case "ok" | "partial" | "park":
                 self._jobs.ack(job.id)
             case "later":
@@ -131,15 +133,22 @@ class SyncWorker(WorkerRunner):
                 self._jobs.bury(job.id, reason=f"{outcome.code}: {outcome.message}")
 
     def _later(self, job: Job, outcome: Outcome) -> None:
-        """Deferred at no attempt's cost; but not for ever."""
-        age = self._jobs.age(job.id)
-        if age is not None and age > MAX_DEFERRAL_DAYS * 86400:
-            self._jobs.bury(job.id, reason=f"deferred for {MAX_DEFERRAL_DAYS} days, last: {outcome.message}")
+        """Deferred at no attempt's cost; but not for ever, unless it still moves on.
+
+        A wait that is longer than any job may be put off is no fault of the job's: its age counts from the end of it.
+        """
+        age, longest = self._jobs.age(job.id), MAX_DEFERRAL_DAYS * 86400.0
+        if age is not None and age > longest and not outcome.moved:
+            wished = getattr(job, "enqueued_at", None)
+            since = f", since {wished.isoformat(timespec='seconds')}" if wished else ""
+            self._jobs.bury(job.id, reason=f"deferred for {MAX_DEFERRAL_DAYS} days{since}, last: {outcome.message}")
             return
         after = outcome.after or 0.0
-        if outcome.code == "rate_limited" and after < SHORTEST_LIMIT:  # "at once" was tried already and refused
-            after = SHORTEST_LIMIT
-        self._jobs.defer(job.id, max(after, 1.0), reason=outcome.message)
+        if outcome.code == "rate_limited":  # the vendor's word: "at once" was tried already and refused
+            after = max(after, SHORTEST_LIMIT)
+        elif outcome.code != "quota_exhausted":  # our own ledger's time is exact
+            after = max(after, 1.0)
+        self._jobs.defer(job.id, after, reason=outcome.message, anew=after > longest)
 
     def _settle_with_patience(self, act: Callable[[], object]) -> None:
         """An answer the queue could not take is not lost work: the lease runs out and the job is done again."""

@@ -120,7 +120,7 @@ class Batch:
 
     `atomic`: never cut into several transactions, however long (a snapshot is switched whole). `unfinished`:
     subjects whose staged pages stay, because the run could not bring them to their end. `halfway`: the cursor's body
-    until the last of several transactions; None: it stays as it was.
+    until the last of several transactions; None: it stays as it was. `within`: what else the (last) transaction writes.
     """
 
     changes: Sequence[Change]
@@ -130,6 +130,7 @@ class Batch:
     unfinished: Sequence[str] = ()
     aliases: Sequence[Alias] = ()
     halfway: str | None = None
+    within: Callable[[SqlConnection], None] | None = None
 
 
 @dataclass

@@ -134,6 +134,8 @@ class SqlStore:
             self._write(sql, stream, run_id, last, applied)
             self._keep_books(sql, [*batch.books, *(books(applied) if books else ())])
             self._quarantine(sql, stream.connection_id, run_id, batch.quarantined)
+            if batch.within is not None:
+                batch.within(sql)
             kept, of_them = "", tuple[Any, ...]()
             if batch.unfinished:
                 kept = f" AND (generation <> ? OR subject NOT IN ({', '.join('?' * len(batch.unfinished))}))"

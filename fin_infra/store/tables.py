@@ -206,6 +206,54 @@ WEBHOOK_KEYS = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+BACKFILLS = Table(
+    "backfills", METADATA,
+    Column("backfill_id", Text, primary_key=True),
+    Column("connection_id", Text, nullable=False),    # whose credential is spent
+    Column("tenant_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("first", Text, nullable=False),
+    Column("last", Text, nullable=False),
+    Column("subjects", Text, nullable=False),         # JSON list: InstrumentKeys that were asked for
+    Column("state", Text, nullable=False),            # running | paused | cancelled | done | failed
+    Column("reason", Text),                           # why it is so, or what is known to be missing, in one sentence
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("backfills_by_state", "state"),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+BACKFILL_CHUNKS = Table(
+    "backfill_chunks", METADATA,
+    Column("backfill_id", Text, primary_key=True),
+    Column("n", Integer, primary_key=True),           # newest days first
+    Column("connection_id", Text, nullable=False),
+    Column("subjects", Text, nullable=False),         # JSON list: instruments that are asked about together
+    Column("first", Text, nullable=False),
+    Column("last", Text, nullable=False),
+    Column("expected", Integer, nullable=False),      # sessions over all subjects, when it was planned
+    Column("planned_calls", Integer, nullable=False),
+    Column("state", Text, nullable=False),            # open | done | parked
+    Column("calls", Integer, nullable=False),         # made so far, by all attempts
+    Column("rows", Integer, nullable=False),          # that came and are held now
+    Column("run_id", Text),                           # the run that committed it
+    Column("tries", Integer, nullable=False),         # attempts that failed
+    Column("detail", Text),                           # JSON: reason, missing, refused, invalid
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+SERIES_KNOWN = Table(
+    "series_known", METADATA,
+    Column("provider", Text, primary_key=True),       # what a vendor has not, it has for no tenant
+    Column("dataset", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),        # InstrumentKey
+    Column("body", Text, nullable=False),             # JSON: before which day it has nothing, which sessions, and since
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
 META = Table(
     "meta", METADATA,
     Column("name", Text, primary_key=True),
@@ -223,6 +271,7 @@ Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 
 OWNED_BY_CONNECTION = [
     *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
-    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, SECRETS, CONNECTIONS,
+    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, BACKFILLS, BACKFILL_CHUNKS, SECRETS,
+    CONNECTIONS,
 ]  # fmt: skip
 """Every table with rows of a connection: what erasing it empties. Prices and instruments belong to nobody and stay."""

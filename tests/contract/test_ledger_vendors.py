@@ -19,7 +19,7 @@ import pytest
 
 from fin_infra.quotas.ledger import Denied, Grant
 from fin_infra.quotas.memory import MemoryLedger
-from fin_infra.quotas.windows import Lane, Rolling, Window, paced
+from fin_infra.quotas.windows import Rolling, Window, paced
 from tests.guards import guarded
 
 START = datetime(2026, 3, 7, tzinfo=UTC)
@@ -149,9 +149,12 @@ def vendors(limit: int, period: float, draw: random.Random) -> Iterator[Vendor]:
     yield BucketVendor(limit, period)
 
 
-@guarded("a call counts from its answer", "quotas/counting.py",
-         "    if written is None or spec.arrive is None:\n        return now\n    return min(",
-         "    return grant.at + 0 * min(now,")
+@guarded(
+    "a call counts from its answer",
+    "quotas/counting.py",
+    "    if written is None or spec.arrive is None:\n        return now\n    return min(",
+    "    return grant.at + 0 * min(now,",
+)
 @pytest.mark.parametrize(("limit", "periods"), [(5, 60), (60, 12), (200, 10)])
 def test_no_vendor_ever_refuses_and_hardly_a_unit_is_wasted(limit: int, periods: int) -> None:
     window = Rolling("minute", limit, 60.0, arrive_within=None)
@@ -161,8 +164,12 @@ def test_no_vendor_ever_refuses_and_hardly_a_unit_is_wasted(limit: int, periods:
         assert told.served >= 0.98 * limit * periods, (vendor, told)
 
 
-@guarded("a slow answer costs nothing", "quotas/counting.py",
-         "return min(now, max(written, grant.at) + spec.arrive)", "return now")
+@guarded(
+    "a slow answer costs nothing",
+    "quotas/counting.py",
+    "return min(now, max(written, grant.at) + spec.arrive)",
+    "return now",
+)
 def test_a_slow_vendor_is_used_as_well() -> None:
     """Three seconds of work behind the arrival: the call counts from a second after it was written."""
     for seed, vendor in enumerate(vendors(60, 60.0, random.Random(3))):
@@ -172,8 +179,12 @@ def test_a_slow_vendor_is_used_as_well() -> None:
 
 
 @pytest.mark.parametrize(("limit", "ceiling"), [(5, 0.79), (30, 0.955), (200, 0.981)])
-@guarded("one unit less for a vendor that estimates", "quotas/windows.py",
-         "return max(1, self.limit - 1) if self.profile", "return max(1, self.limit) if self.profile")
+@guarded(
+    "one unit less for a vendor that estimates",
+    "quotas/windows.py",
+    "return max(1, self.limit - 1) if self.profile",
+    "return max(1, self.limit) if self.profile",
+)
 def test_a_vendor_that_estimates_is_not_tripped(limit: int, ceiling: float) -> None:
     window = Rolling("minute", limit, 60.0, profile="counter")
     for seed in range(3):

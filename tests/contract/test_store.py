@@ -615,6 +615,7 @@ def full(bench: Bench) -> None:
             stream=bench.stream, run_id=f"run_{MARK}{amount}", expect=bench.cursor(), next=MARK,
         )  # fmt: skip
     bench.store.stage_pages(bench.stream, 1, [StagedPage(MARK, 1, MARK, 200, MARK.encode(), START)])
+    bench.connections.leave_out(bench.connection.connection_id, [MARK])
 
 
 def traces(store: Store, *marks: str) -> list[str]:
@@ -627,13 +628,29 @@ def traces(store: Store, *marks: str) -> list[str]:
     ]
 
 
+def test_accounts_are_left_out_and_taken_in(bench: Bench) -> None:
+    links, con = bench.connections, bench.connection.connection_id
+    assert links.left_out(con) == (frozenset(), False)
+    for _ in range(2):  # twice is as good as once
+        links.leave_out(con, ["a", "b"])
+    links.leave_out(con, new_ones=True)
+    assert links.left_out(con) == ({"a", "b"}, True)
+    links.take_in(con, ["a"])
+    assert links.left_out(con) == ({"b"}, True)
+    other = bench.link("ada").connection_id
+    links.leave_out(other, ["b"])
+    links.take_in(con)
+    assert links.left_out(con) == (frozenset(), False)
+    assert links.left_out(other) == ({"b"}, False)
+
+
 def test_erasing_a_connection_leaves_no_trace_in_any_table(bench: Bench) -> None:
     full(bench)
     con = bench.connection.connection_id
     before = set(traces(bench.store, MARK, con))
     assert before >= {
         "accounts", "transactions", "accounts_history", "transactions_history", "runs", "streams", "account_states",
-        "findings", "quarantine", "changes", "staged_pages", "cursors", "connections", "secrets",
+        "findings", "quarantine", "changes", "staged_pages", "cursors", "connections", "secrets", "left_out",
     }  # fmt: skip
     assert bench.store.erase(con) > 0
     assert traces(bench.store, MARK, con) == []

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from fin_infra.connections import Connection
-from fin_infra.engine.condition import Next, Waiting, facts_of, sentences
+from fin_infra.engine.condition import facts_of, sentences
 from fin_infra.engine.freshness import freshness, waits_until
+from fin_infra.engine.reasons import Next, Waiting
 from fin_infra.providers.teller.simulator import Fault
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
@@ -189,7 +190,7 @@ async def test_t25_a_rate_limit_shows_as_such_with_its_time(world: World) -> Non
 
 
 @guarded(
-    "a job whose worker is gone runs for ever", "engine/condition.py",
+    "a job whose worker is gone runs for ever", "engine/reasons.py",
     "if job.lease_until is not None and job.lease_until <= now:", "if False:",
 )  # fmt: skip
 async def test_t50_nothing_is_shown_as_under_way_when_its_worker_is_gone(world: World) -> None:

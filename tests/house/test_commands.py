@@ -49,7 +49,7 @@ def command_in(words: list[str]) -> tuple[str, list[str]]:
 
 def test_an_example_of_a_command_that_is_not_there_is_noticed() -> None:
     with pytest.raises(LookupError):
-        command_in(["fin-infra", "backfill", "prices"])
+        command_in(["fin-infra", "forecast", "prices"])
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -76,7 +76,6 @@ class Vendor:
             self.refused += 1
         return fits
 
-
     def _period(self, at: float, limit: Limit) -> int:
         if limit.zone:
             return (START + timedelta(seconds=at)).astimezone(ZoneInfo(limit.zone)).toordinal()

@@ -59,7 +59,8 @@ class SimNetwork(httpx.AsyncBaseTransport):
         self.soon: list[list[Any]] = []  # [how many requests from now, what happens while that one is on its way]
         self.slow = 0.02  # the share of calls that take very long
         self.asked: list[Asked] = []
-        self.told_to_wait: dict[tuple[int, str], float] = {}  # (process, who) → not before, by the machine's clock
+        self.unreached = 0  # requests that came to nobody
+        self.told_to_wait: dict[str, float] = {}  # who → not before, by the machine's clock
         self.broken: list[str] = []  # promises that were not kept
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -71,7 +72,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
         query = "?" + request.url.query.decode() if request.url.query else ""
         self.asked.append(Asked(self._clock.seconds, process.name, request.url.host, path, who))
         wall = self._clock().timestamp()
-        if wall + 0.001 < self.told_to_wait.get((id(process), who), 0.0):
+        if wall + 0.001 < self.told_to_wait.get(who, 0.0):
             self.broken.append(f"{process.name} was told to wait and asked {path} before")
         await asyncio.sleep(
             self._draw.uniform(1.0, 4.0) if self._draw.random() < self.slow else self._draw.uniform(0.005, 0.08)
@@ -83,7 +84,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
         await asyncio.sleep(self._draw.uniform(0.002, 0.04))
         process.alive()
         if response.status_code == 429 and (wait := response.headers.get("retry-after")) and wait.isdigit():
-            self.told_to_wait[id(process), who] = self._clock().timestamp() + int(wait)
+            self.told_to_wait[who] = self._clock().timestamp() + int(wait)
         kind = f" ({trouble.kind})" if trouble else ""
         self._say(
             f"{process.name}: {request.method} {path}{query} → {response.status_code}{kind} {len(response.content)} B"
@@ -107,6 +108,7 @@ class SimNetwork(httpx.AsyncBaseTransport):
     async def _answer(self, request: httpx.Request, trouble: Trouble | None) -> httpx.Response:
         kind = trouble.kind if trouble else ""
         if kind == "unreachable":
+            self.unreached += 1
             raise httpx.ConnectError("simulated", request=request)
         if kind == "timeout":
             await asyncio.sleep(1.0)

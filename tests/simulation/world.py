@@ -30,16 +30,15 @@ from fin_infra.connections import Connections, open_vault
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine import SyncReport, staging
-from fin_infra.errors import QuotaError
 from fin_infra.planning import Schedule
 from fin_infra.project import Project, find_project
 from fin_infra.providers import resolve
-from fin_infra.providers.base import Reply
+from fin_infra.providers.metering import QuotaMeter, Quotas
 from fin_infra.providers.plaid import client as plaid_client
 from fin_infra.providers.plaid.simulator import PlaidSimulator
 from fin_infra.providers.teller import client as teller_client
 from fin_infra.providers.teller.simulator import TellerSimulator
-from fin_infra.providers.transport import Call
+from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.runtime import Runtime, open_queue
 from fin_infra.settings import Settings
 from fin_infra.store import open_store, sql
@@ -202,30 +201,6 @@ class Banking(Project):
         ]
 
 
-class Quota:
-    """A meter all processes share: so many calls per connection in ten minutes, as a ledger on disk would count."""
-
-    SPAN = 600.0
-
-    def __init__(self, clock: SimClock, limit: int | None) -> None:
-        self.limit = limit
-        self.granted = 0
-        self._clock = clock
-        self._calls: dict[str, list[float]] = {}
-
-    async def acquire(self, call: Call) -> object:
-        now = self._clock.seconds
-        recent = [at for at in self._calls.get(call.connection_id, []) if at > now - self.SPAN]
-        if self.limit is not None and len(recent) >= self.limit:
-            raise QuotaError("the simulated quota is spent", code="quota_exhausted", retry_after=recent[0] + self.SPAN - now + 0.01)  # fmt: skip
-        self._calls[call.connection_id] = [*recent, now]
-        self.granted += 1
-        return call
-
-    async def settle(self, grant: object, reply: Reply | None) -> None:
-        """Nothing to give back: what was sent was counted by the vendor."""
-
-
 @dataclass
 class Link:
     """A connection of ours and the login it stands for."""
@@ -268,7 +243,11 @@ class World:
         self.desks: list[Desk] = [TellerDesk(bank), TellerDesk(bank), PlaidDesk(aggregator)]
         self.bank = Bank(self.draw, self._today, self._audit.of, self.say)
         self.network = SimNetwork(self.clock, random.Random(f"{seed}/network"), vendors, self.say)
-        self.quota = Quota(self.clock, self.draw.choice((None, None, None, 12, 30)))
+        # a ledger that all processes share, as one on disk; the calls of a connection beside the vendors' own windows
+        self.ledger = MemoryLedger(self.clock)
+        calls = self.draw.choice((None, None, None, 12, 30)) or 1_000_000
+        narrow = {f"FIN_INFRA_{name}_QUOTAS": f"connection:calls={calls}/10m" for name in ("TELLER", "PLAID")}
+        self.meter = QuotaMeter(self.ledger, Quotas(narrow), self.clock)
         self.network.on_request = self._asks
         self._late_until = 0.0  # until then somebody may still work whose lease was lost meanwhile
         self._skewed = False
@@ -532,7 +511,7 @@ class World:
 
     def _runtime(self, process: Process) -> Runtime:
         return Runtime(
-            self.settings, now=self.clock, base_urls={"teller": "http://teller.sim", "plaid": "http://plaid.sim"}, meter=self.quota,
+            self.settings, now=self.clock, base_urls={"teller": "http://teller.sim", "plaid": "http://plaid.sim"}, ledger=self.ledger, meter=self.meter,
             project=self._project, network=self.network, offload=_here(self._retries), random_share=self._retries,
             on_report=lambda report: self._reported(process, report),
         )  # fmt: skip
@@ -609,8 +588,10 @@ class World:
             self.accuse(what)
         for what in self.network.broken:
             self.accuse(what)
-        if self.quota.granted != len(self.network.asked) and not self.crashes:
-            self.accuse(f"{len(self.network.asked)} calls were made, {self.quota.granted} were granted")
+        granted = sum(row["spent"] for row in self.ledger.frame().to_dicts() if row["window"].endswith("#calls"))
+        asked = len(self.network.asked) - self.network.unreached
+        if granted != asked and not self.crashes:
+            self.accuse(f"{asked} calls were made, {granted} were granted")
 
     def _reckon(self) -> None:
         """What must hold now that all is quiet."""

@@ -17,6 +17,7 @@ from fin_infra.outcomes import OK, Outcome
 from fin_infra.runtime.queue import QueueStats, SqlJobQueue
 from fin_infra.runtime.worker import MAX_DEFERRAL_DAYS, SyncWorker
 from fin_infra.testing import VirtualClock
+from tests.guards import guarded
 from tests.unit.helpers import START, until
 
 Handler = Callable[[Job], Awaitable[Outcome]]
@@ -86,13 +87,14 @@ async def test_what_is_done_or_parked_is_acknowledged(queue: SqlJobQueue, kind: 
         (Outcome("later", 90.0, "rate_limited", "wait"), "queued", 0, 1, 90, 90, "wait"),
         (Outcome("later", 0.0, "rate_limited", "wait"), "queued", 0, 1, 30, 30, "wait"),
         (Outcome("later", None, "not_ready", "wait"), "queued", 0, 1, 1, 1, "wait"),
+        (Outcome("later", 3.25, "quota_exhausted", "wait"), "queued", 0, 1, 3.25, 3.25, "wait"),
         (Outcome("retry", None, "network_error", "net"), "queued", 1, 0, 0, 30, "net"),
         (Outcome("retry", 300.0, "vendor_unavailable", "ill"), "queued", 1, 0, 300, 300, "ill"),
         (Outcome("stale_cursor", 0.0, "stale_cursor", "stale"), "queued", 1, 0, 0, 1, "stale"),
     ],
 )  # fmt: skip
 async def test_what_may_succeed_later_waits(
-    queue: SqlJobQueue, outcome: Outcome, state: str, attempts: int, deferrals: int, low: int, high: int, said: str
+    queue: SqlJobQueue, outcome: Outcome, state: str, attempts: int, deferrals: int, low: float, high: float, said: str
 ) -> None:
     queue.enqueue("sync", {})
     await run_one(queue, answers(outcome))
@@ -145,6 +147,38 @@ async def test_what_waits_for_a_week_is_given_up_with_the_reason(queue: SqlJobQu
     (job,) = queue.jobs()
     assert job.state == "dead"
     assert f"{MAX_DEFERRAL_DAYS} days" in str(job.last_error)
+
+
+@guarded("a month's window is a dead letter", "runtime/worker.py", "anew=after > longest", "anew=False")
+async def test_a_wait_longer_than_a_week_counts_from_its_end(queue: SqlJobQueue, clock: VirtualClock) -> None:
+    month = Outcome("later", 31 * 86400.0, "quota_exhausted", "month: none of 10000 is left")
+    queue.enqueue("sync", {})
+    await run_one(queue, answers(month))
+    assert queue.jobs()[0].available_at == START + timedelta(days=31)
+    clock.advance(timedelta(days=31, seconds=-1))
+    assert queue.stats().ready == 0, "not before its time"
+    clock.advance(timedelta(seconds=1))
+    day = Outcome("later", 86400.0, "quota_exhausted", "day: none of 25 is left")
+    for _ in range(8):  # now it could run, and is denied again and again
+        await run_one(queue, answers(day))
+        assert queue.jobs()[0].state == "queued"
+        clock.advance(timedelta(days=1))
+    await run_one(queue, answers(day))
+    (job,) = queue.jobs()
+    assert job.state == "dead"
+    since = (START + timedelta(days=31)).isoformat(timespec="seconds")
+    assert job.last_error == f"deferred for {MAX_DEFERRAL_DAYS} days, since {since}, last: day: none of 25 is left"
+
+
+@guarded("slow progress is a dead letter", "runtime/worker.py", " and not outcome.moved", "")
+async def test_what_moves_on_may_take_its_time(queue: SqlJobQueue, clock: VirtualClock) -> None:
+    queue.enqueue("sync", {})
+    clock.advance(timedelta(days=MAX_DEFERRAL_DAYS, seconds=1))
+    await run_one(queue, answers(Outcome("later", 60.0, "quota_exhausted", "wait", moved=True)))
+    assert queue.jobs()[0].state == "queued"
+    clock.advance(timedelta(minutes=1))
+    await run_one(queue, answers(Outcome("later", 60.0, "quota_exhausted", "wait")))
+    assert queue.jobs()[0].state == "dead"
 
 
 async def test_a_revived_job_may_wait_for_a_week_again(queue: SqlJobQueue, clock: VirtualClock) -> None:

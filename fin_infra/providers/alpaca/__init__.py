@@ -16,7 +16,7 @@ from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.providers.alpaca import actions, client, frames, symbols, wire
 from fin_infra.providers.alpaca.quota import QUOTA
-from fin_infra.providers.base import Feed, Field, Provider, Refusal, Series, Source
+from fin_infra.providers.base import Feed, Field, Provider, Reach, Refusal, Series, Source
 
 
 class KeyPair(httpx.Auth):
@@ -117,6 +117,7 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.priced,
                 lags={"XNYS": timedelta(minutes=15), "24/7": timedelta(hours=6, minutes=15)},
+                reach=Reach(at_once=client.SYMBOLS_PER_CALL, rows=client.BARS_PAGE),
             ),
         ),
     ),

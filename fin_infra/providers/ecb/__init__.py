@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
+from fin_infra.providers.base import Feed, Provider, Reach, Refusal, Series, Source, nobody
 from fin_infra.providers.ecb import client, frames, symbols, wire
 from fin_infra.providers.ecb.quota import QUOTA
 
@@ -28,7 +28,10 @@ PROVIDER = Provider(
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
             # published at about 16:00 in Frankfurt, before TARGET closes at 18:00
             series=Series(
-                ticker=symbols.to_ecb, calendar=symbols.calendar, lags={"TARGET": timedelta(hours=-1, minutes=-45)}
+                ticker=symbols.to_ecb,
+                calendar=symbols.calendar,
+                lags={"TARGET": timedelta(hours=-1, minutes=-45)},
+                reach=Reach(at_once=None, row_bytes=40),
             ),
         ),
     ),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import WHATEVER, Feed, Field, Provider, Refusal, Series, Source
+from fin_infra.providers.base import WHATEVER, Feed, Field, Provider, Reach, Refusal, Series, Source
 from fin_infra.providers.exchangerate_api import client, frames, symbols, wire
 from fin_infra.providers.exchangerate_api.quota import QUOTA
 
@@ -71,7 +71,7 @@ PROVIDER = Provider(
             # a day's rates stand from its first seconds on: a day before its end
             series=Series(
                 ticker=symbols.to_exchangerate, calendar=symbols.calendar, lags={"24/7": timedelta(days=-1)},
-                history=timedelta(days=30),
+                history=timedelta(days=30), reach=Reach(at_once=None, older=False),
             ),
         ),
     ),

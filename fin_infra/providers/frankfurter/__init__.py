@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from fin_infra.datasets.fx_rates import FxRates
-from fin_infra.providers.base import Feed, Provider, Refusal, Series, Source, nobody
+from fin_infra.providers.base import Feed, Provider, Reach, Refusal, Series, Source, nobody
 from fin_infra.providers.frankfurter import client, frames, symbols, wire
 from fin_infra.providers.frankfurter.quota import QUOTA
 
@@ -31,6 +31,7 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.to_frankfurter, calendar=symbols.calendar,
                 lags={"TARGET": timedelta(hours=-1, minutes=-30)},
+                reach=Reach(at_once=None, days=client.AT_ONCE.days + 1, row_bytes=14),
             ),
         ),
     ),

@@ -80,7 +80,7 @@ def throttle(answer: Answer) -> Throttle:
     _, _, body, _ = answer
     name, of_item = LIMITS.get(wire.refusal_word(body) or ""), b"this item" in body.lower()
     windows = () if name is None else (f"{name}.item" if of_item else f"{name}.client",)
-    return Throttle("connection" if of_item else "key", windows, wait=MINUTE)
+    return Throttle("connection" if of_item else "key", windows, MINUTE, everywhere=not windows)
 
 
 QUOTA = VendorQuota(

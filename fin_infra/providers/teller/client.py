@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from fin_infra.errors import FinInfraError, OwnerActionError, TransientError, WireError
+from fin_infra.errors import FinInfraError, OwnerActionError, QuotaError, TransientError, WireError
 from fin_infra.providers.base import Account, Ask, Http, Page, Reply
 from fin_infra.providers.teller import wire
 
@@ -19,16 +19,20 @@ ONE_ACCOUNT_ONLY = frozenset(
 
 
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """All accounts of the enrollment, then the balances of each open one (a live call to the bank, so only those)."""
-    listing = await http.get("/accounts")
-    rows = wire.accounts(listing.body)
-    yield Page("accounts", listing, value=rows)
-    for row in rows:
-        if row.status == "open" and "balances" in (row.links or {}):
-            account = Account(row.id, row.id, row.type, row.currency)
-            yield await _page(
-                "balances", account, http.get(f"/accounts/{row.id}/balances", account=row.id), wire.balances
-            )
+    """All accounts of the enrollment, then the balances of each open one (a live call to the bank, so only those).
+
+    With `ask.accounts` the list was answered before, and these are what is left.
+    """
+    rest = ask.accounts
+    if not rest:
+        listing = await http.get("/accounts")
+        rows = wire.accounts(listing.body)
+        live = [row for row in rows if row.status == "open" and "balances" in (row.links or {})]
+        rest = [Account(row.id, row.id, row.type, row.currency) for row in live if not ask.leaves_out(row.id)]
+        yield Page("accounts", listing, value=rows, follow=[account.vendor_id for account in rest])
+    for account in rest:
+        asked = http.get(f"/accounts/{account.vendor_id}/balances", account=account.vendor_id)
+        yield await _page("balances", account, asked, wire.balances)
 
 
 async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
@@ -45,7 +49,14 @@ async def transactions(http: Http, ask: Ask) -> AsyncIterator[Page]:
             if position and page.value == []:  # the list ends so; one that is wrongly empty would end the history too
                 page = await _transactions(http, ask, account, position)
             rows = page.value or []
-            if position and not rows and page.error is None and not await _exists(http, account, position):
+            try:
+                lost = position and not rows and page.error is None and not await _exists(http, account, position)
+            except QuotaError as error:
+                if not error.of_one_account:
+                    raise
+                yield Page("transactions", account=account, error=error)
+                break
+            if lost:
                 # the row we went on behind is gone: its page says nothing of what is older, so go on behind another
                 if not edge:
                     raise TransientError(
@@ -96,6 +107,7 @@ async def _page(
         reply = await asked
         return Page(dataset, reply, account, value=parse(reply.body))
     except FinInfraError as error:
-        if error.code not in ONE_ACCOUNT_ONLY or getattr(error, "vendor_wide", False):
+        of_one = error.code in ONE_ACCOUNT_ONLY or (isinstance(error, QuotaError) and error.of_one_account)
+        if not of_one or getattr(error, "vendor_wide", False):
             raise
         return Page(dataset, account=account, error=error)

@@ -1,0 +1,177 @@
+"""What a plan costs: its calls played against a copy of the ledger in virtual time, as if nobody else asked.
+
+Pure but for the windows, which are those that the transport would count the plan's first question in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from fin_infra.engine.backfilling.asking import first_question
+from fin_infra.engine.backfilling.planning import Plan, source_of
+from fin_infra.providers import resolve
+from fin_infra.providers.base import Want
+from fin_infra.providers.metering import Quotas, span
+from fin_infra.providers.transport import _endpoint
+from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED
+from fin_infra.quotas.ledger import Denied
+from fin_infra.quotas.memory import MemoryLedger
+from fin_infra.quotas.windows import Calendar, Rolling, Spacing, Window, bound
+
+ANSWERED = timedelta(seconds=0.2)  # how long an answer takes; it matters where no window makes calls wait longer
+PLAYED = 3_000  # calls that are played one by one; of more the rest goes on at the pace of the last third
+BATCHES = 10  # into how many parts the units in use are spread over their window
+ROWS_A_SECOND = 25_000  # about what one worker parses, compares and commits
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a window takes of it. `units` of `limit` in each `period`, which alone would take `seconds`."""
+
+    window: str
+    units: int
+    limit: int
+    period: str
+    seconds: float
+
+    def sentence(self) -> str:
+        """`25 a day: 12 days`."""
+        return f"{self.limit} {self.period}: {duration(self.seconds)}"
+
+
+@dataclass(frozen=True)
+class Reckoned:
+    """`seconds` until the last answer is here, all windows considered; `work`: seconds this machine works for it."""
+
+    calls: int
+    seconds: float
+    work: float
+    costs: tuple[Cost, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "calls": self.calls, "eta_seconds": round(self.seconds, 3), "work_seconds": round(self.work, 3),
+            "windows": [asdict(cost) for cost in self.costs],
+        }  # fmt: skip
+
+
+async def windows_of(plan: Plan, quotas: Quotas, now: datetime) -> tuple[tuple[Window, ...], int]:
+    """The windows that count the plan's calls, and the units of each."""
+    connection, provider = plan.connection, resolve(plan.connection.provider)
+    source = source_of(provider, plan.dataset)
+    quota = provider.quota or UNDECLARED
+    assert source.series is not None, "only a series is backfilled"
+    wants = [Want(name, str(source.series.ticker(name)), plan.first, plan.last) for name in plan.chunks[0].subjects[:1]]
+    host, path, words = await first_question(provider, source, wants, now)
+    endpoint = quota.named(host, _endpoint(path, "", words=words))
+    holder = connection.quota_key or provider.quota_key({})
+    place = {"holder": holder, "connection": connection.connection_id, "account": ""}
+    found = bound(quotas.windows(provider, holder), **place, endpoint=endpoint)
+    return found or bound((UNCOUNTED,), **place, endpoint=endpoint), quota.costs.get(endpoint, 1)
+
+
+def reckon(
+    calls: int, windows: Sequence[Window], frame: pl.DataFrame, now: datetime, *, units: int = 1, rows: int = 0
+) -> Reckoned:  # fmt: skip
+    """What so many calls cost. `frame`: of the real ledger, what is in use by now; `units`: of a call."""
+    costs = [
+        Cost(window.key.rpartition("#")[2], calls * units, window.permitted, period(window),
+             played(calls, (window,), frame, now, units=units))
+        for window in windows
+        if not isinstance(window, Spacing)
+    ]  # fmt: skip
+    seconds = played(calls, windows, frame, now, units=units)
+    return Reckoned(calls, seconds, rows / ROWS_A_SECOND, tuple(costs))
+
+
+def played(calls: int, windows: Sequence[Window], frame: pl.DataFrame, now: datetime, *, units: int = 1) -> float:
+    """Seconds until the last of the calls, one after the other, is answered."""
+    clock = _Clock(now)
+    ledger, own = copied(windows, frame, clock)
+    clock.at, ends = now, list[datetime]()
+    while len(ends) < min(calls, PLAYED):
+        answer = ledger.acquire(own, units, lane="backfill")
+        if isinstance(answer, Denied):
+            clock.at += timedelta(seconds=max(answer.eta, 1e-6))
+            continue
+        clock.at += ANSWERED
+        ledger.settle(answer)
+        ends.append(clock.at)
+    if not ends:
+        return 0.0
+    third = len(ends) // 3
+    pace = (ends[-1] - ends[third]) / max(1, len(ends) - 1 - third)
+    return (ends[-1] - now + pace * (calls - len(ends))).total_seconds()
+
+
+def copied(windows: Sequence[Window], frame: pl.DataFrame, clock: _Clock) -> tuple[MemoryLedger, tuple[Window, ...]]:
+    """A ledger in memory in which as much is in use as in the real one, and the windows with the limits of now.
+
+    When each unit was spent the frame does not say: they are spread evenly from the first that comes back to the last.
+    """
+    now, rows = clock.at, {row["window"]: row for row in frame.iter_rows(named=True)}
+    ledger, own = MemoryLedger(clock), list[Window]()
+    for window in windows:
+        row = rows.get(window.key)
+        if row is None or isinstance(window, Spacing):
+            own.append(window)
+            continue
+        window = replace(window, limit=max(1, row["limit"]))
+        window = replace(window, profile="log") if isinstance(window, Rolling) else window
+        own.append(window)
+        used = min(int(row["used"]), window.limit)
+        moments = [now]
+        if isinstance(window, Rolling) and used:
+            length = timedelta(seconds=window.period)
+            last = min(now, (row["reset_at"] or now) - length)
+            first = min(last, max(now - length, (row["free_at"] or now) - length))
+            parts = min(BATCHES, used)
+            moments = [first + (last - first) * n / max(1, parts - 1) for n in range(parts)]
+        for n, moment in enumerate(moments):
+            clock.at = moment
+            share = used * (n + 1) // len(moments) - used * n // len(moments)
+            answer = ledger.acquire((window,), share, lane="interactive") if share else None
+            if answer is not None and not isinstance(answer, Denied):
+                ledger.settle(answer)
+        clock.at = now
+        if row["blocked_until"] is not None and row["blocked_until"] > now:
+            ledger.penalize((window,), row["blocked_until"])
+    return ledger, tuple(own)
+
+
+class _Clock:
+    """Virtual time."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def period(window: Rolling | Calendar) -> str:
+    """`a day`, `a minute`, `in 5 minutes`."""
+    if isinstance(window, Calendar):
+        return f"a {window.unit}"
+    named = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
+    return named.get(window.period) or f"in {span(window.period)}"
+
+
+def duration(seconds: float) -> str:
+    """For people: `40 minutes`, `1.5 hours`, `12 days`."""
+    for unit, length, most in (("second", 1.0, 90.0), ("minute", 60.0, 5400.0), ("hour", 3600.0, 129_600.0)):
+        if seconds < most:
+            return _plural(seconds / length, unit)
+    return _plural(seconds / 86400.0, "day")
+
+
+def _plural(number: float, unit: str) -> str:
+    shown = (
+        f"{number:.1f}".removesuffix(".0") if unit in ("hour", "day") and number < 10 else f"{max(1, round(number))}"
+    )
+    return f"{shown} {unit}" if shown == "1" else f"{shown} {unit}s"
