@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ OVERLOAD = 2.7
 WORKERS = 4
 PRELOAD = ["fin_infra.cli.worker", "fin_infra.runtime", "fin_infra.providers.teller", "fin_infra.datasets.operations",
            "tests.emulator.fleet"]  # fmt: skip
+MIGRATING = threading.Lock()
+"""Migrations are made one at a time in a process: what runs them keeps their state in its modules."""
 START = 120.0  # seconds until the first call must have come
 
 
@@ -142,7 +145,8 @@ class Fleet:
             "FIN_INFRA_TELLER_BASE_URL": vendor.url, "FIN_INFRA_TELLER_QUOTAS": quotas(vendor.terms), **(more or {}),
         }  # fmt: skip
         self.settings = Settings(store_url=store_url, project=project, vault_key_file=key)
-        self.connections = asyncio.run(self._link(logins))
+        with MIGRATING:
+            self.connections = asyncio.run(self._link(logins))
 
     async def _link(self, logins: int) -> list[str]:
         async with Runtime(self.settings) as runtime:

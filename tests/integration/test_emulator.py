@@ -30,7 +30,6 @@ def test_four_workers_with_more_to_do_than_is_permitted_are_never_refused_and_le
     with ThreadPoolExecutor(2) as pool:
         runs = pool.map(lived, ("sqlite", "postgres"), (f"sqlite:///{tmp_path / 'sqlite/fin.db'}", postgres.migrated()))
         for found in runs:
-            print(found.refused, found.turn, found.round_trip, found.starved, found.windows())
             assert found.refused == 0
             late = LATE + found.starved / 3  # in each of the three turns the machine let the workers wait, too
             assert found.turn >= terms.period / (terms.period + found.round_trip + late)
