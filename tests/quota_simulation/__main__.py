@@ -56,7 +56,9 @@ def shown(row: Row) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.quota_simulation", description=__doc__)
     parser.add_argument("--hours", type=float, default=24.0, help="of the scenes with 10,000 connections")
-    parser.add_argument("--days", type=int, default=37, help="of the scenes with 25 calls a day; the first 7 only teach")
+    parser.add_argument(
+        "--days", type=int, default=37, help="of the scenes with 25 calls a day; the first 7 only teach"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--scene", choices=SCENES, action="append", help="only these; default: all")
