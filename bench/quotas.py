@@ -1,7 +1,8 @@
 """The quotas group: one vendor call's cost at the ledger, acquire and settle, in microseconds by the clock.
 
 Three windows count the call, a minute, a day and a calendar day, as at a vendor that has them all. Their limits are so
-wide that every call is admitted. Beside it what a refusal costs whose window has 15,000 entries.
+wide that every call is admitted. Beside it what a refusal costs whose window has 15,000 entries, and what all of it is
+good for: in virtual time, how much a rolling vendor's limit is used, and how often it refuses.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
+from bench import quota_peers
 from bench.figures import ROOT, Figure
-from bench.quota_peers import LIMIT, PERIOD, PYTHON, Model, measured
 from fin_infra.quotas.ledger import Denied, Grant, Ledger
 from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.quotas.windows import Calendar, Rolling, Window, paced
@@ -33,45 +33,34 @@ WINDOWS: tuple[Window, ...] = (
 
 
 def measure() -> list[Figure]:
-    """The median of each run, and of the runs; of use and refusals by a modelled vendor one run, whose clock is no
-    machine's. Peers are measured where the benchmark's own environment is."""
+    """The median of each run, and of the runs. `bench.quota_peers` has what others need for the same."""
     runs = [_run() for _ in range(ROUNDS)]
-    model = Model()
-    worth = model.use(_Ours(model))
-    peers: dict[str, dict[str, float]] = {}
-    if PYTHON.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            peers = measured(Path(folder))
-
-    def of_peers(what: str, share: float = 1.0) -> dict[str, float]:
-        return {peer: found[what] * share for peer, found in peers.items() if what in found}
-
-    def middle(name: str) -> float:
-        return median(run[name] for run in runs)
-
-    return [
-        Figure("quota_acquire.memory", middle("memory"), of_peers("memory")),
-        Figure("quota_acquire.sqlite", middle("sqlite"), of_peers("sqlite")),
-        Figure("quota_deny_15k.sqlite", middle("deny")),
-        Figure("quota_used", worth["used"] * 100, of_peers("used", 100)),
-        Figure("quota_refused", worth["refused"], of_peers("refused")),
-    ]
+    peers = quota_peers.measured()
+    model = quota_peers.Model()
+    used = model.use(Ours(model))
+    values = {name: median(run[name] for run in runs) for name in runs[0]}
+    values |= {"quota_used": used["used"], "quota_429": used["refused"]}
+    return [Figure(name, value, peers.get(name, {})) for name, value in values.items()]
 
 
-class _Ours:
-    """The ledger, as `Model` asks a limiter."""
+class Ours:
+    """The ledger as the model's limiter. A call is written as soon as it is given."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: quota_peers.Model) -> None:
         self._model = model
-        self._ledger = MemoryLedger(lambda: datetime.fromtimestamp(model.now, UTC))
-        self._windows = paced((Rolling("minute", LIMIT, PERIOD),))
+        self._ledger = MemoryLedger(self._now)
+        self._windows = paced([Rolling("vendor/app#minute", quota_peers.LIMIT, quota_peers.PERIOD)])
 
-    def ask(self) -> tuple[Any, float]:
-        found = self._ledger.acquire(self._windows)
-        return (None, found.eta) if isinstance(found, Denied) else (found, 0.0)
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._model.now, UTC)
 
-    def answered(self, given: Any) -> None:
-        self._ledger.settle(given, written=datetime.fromtimestamp(given.at / 1e6, UTC))
+    def ask(self) -> tuple[tuple[Grant, datetime] | None, float]:
+        answer = self._ledger.acquire(self._windows)
+        return ((answer, self._now()), 0.0) if isinstance(answer, Grant) else (None, answer.eta)
+
+    def answered(self, given: tuple[Grant, datetime]) -> None:
+        grant, written = given
+        self._ledger.settle(grant, written=written)
 
 
 def _run() -> dict[str, float]:
@@ -85,13 +74,13 @@ def ours() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         ledger = open_ledger(f"sqlite:///{folder}/quota.db")
         found = {
-            "memory": _each(lambda: _call(memory)),
-            "sqlite": _each(lambda: _call(ledger)),
+            "quota_acquire.memory": _each(lambda: _call(memory)),
+            "quota_acquire.sqlite": _each(lambda: _call(ledger)),
         }
         full = (Rolling("vendor/app#full", FULL, 86_400.0, None),)
         while isinstance(ledger.acquire(full), Grant):
             pass
-        found["deny"] = _each(lambda: _deny(ledger, full))
+        found["quota_deny_15k.sqlite"] = _each(lambda: _deny(ledger, full))
         ledger.close()
     return found
 
