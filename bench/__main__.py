@@ -7,7 +7,7 @@ import sys
 
 from bench.figures import Figure, rounded, write
 
-GROUPS = ("sync", "commit", "jobs", "plan", "calendars", "gaps", "schedules", "start")
+GROUPS = ("sync", "commit", "jobs", "plan", "calendars", "gaps", "schedules", "quotas", "start")
 
 
 def main() -> None:

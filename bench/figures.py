@@ -44,6 +44,9 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "snapshot.size": ("MB", 8.0),
     "next_run_10k_rules": ("ms", 5.0),
     "next_run_10k_rules.first": ("ms", None),
+    "quota_acquire.memory": ("us", 20.0),
+    "quota_acquire.sqlite": ("us", 100.0),
+    "quota_deny_15k.sqlite": ("us", 200.0),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }

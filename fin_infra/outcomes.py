@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fin_infra.errors import (
@@ -25,12 +25,14 @@ class Outcome:
 
     ok, partial, park → the job is done; later → deferred by `after` seconds with no attempt counted;
     retry, stale_cursor → tried again after a back-off (`after` is its lower bound); quarantine → dead letter.
+    `moved`: something was read that the next run need not ask for again.
     """
 
     kind: Kind
     after: float | None = None
     code: str | None = None
     message: str | None = None
+    moved: bool = field(default=False, compare=False)
 
 
 OK = Outcome("ok")

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tests.guards import Guard, guards_of
 
 ROOT = Path(__file__).parent.parent
-WHERE = ("failures", "unit", "contract", "providers", "integration", "simulation")
+WHERE = ("failures", "unit", "contract", "providers", "integration", "simulation", "cli")
 AT_ONCE = 2
 SECONDS = 120.0
 """A mutant under which its test never ends is killed too."""

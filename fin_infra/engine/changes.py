@@ -76,7 +76,23 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
-    return wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+    wants = wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+    return _ranked(wants, bars, store.holders(run.connection.tenant_id), listed) if _shape(run) is PRICES else wants
+
+
+def _ranked(
+    wants: Sequence[Want], bars: pl.DataFrame, holders: Mapping[str, int], listed: Sequence[str]
+) -> list[Want]:  # fmt: skip
+    """What most accounts hold comes first, then what is watched, then the rest; of equals what is longest without a
+    bar. Where a quota ends the asking early, it has served as many as it could."""
+    watched = frozenset(listed)
+    newest = dict(bars.group_by("instrument").agg(pl.col("session").max()).iter_rows())
+
+    def rank(want: Want) -> tuple[int, bool, date, str]:
+        name = want.instrument
+        return -holders.get(name, 0), name not in watched, newest.get(name, date.min), name
+
+    return sorted(wants, key=rank)
 
 
 def _listings(run: Run, store: Store) -> dict[str, Listing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fin_infra.connections import NOBODY, Connection, LeftOut
@@ -139,10 +139,14 @@ class Run:
         """What its job does next."""
         errors = [*self.failed.values(), *([self.stopped] if self.stopped else [])]
         if errors:
-            return worst([decide(error) for error in errors])
+            return self.moved(worst([decide(error) for error in errors]))
         if self.history is False:
             return Outcome("later", HISTORY_AGAIN, "not_ready", "the vendor is still fetching older history")
         return Outcome("partial") if self.rejects or self.guarded else OK
+
+    def moved(self, outcome: Outcome) -> Outcome:
+        """With whether this attempt brought its job nearer to its end."""
+        return replace(outcome, moved=self.size > 0)
 
     def recorded(self, outcome: Outcome) -> str:
         """What it is recorded as: `partial` when something was committed beside what failed."""

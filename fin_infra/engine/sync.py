@@ -306,7 +306,7 @@ class Engine:
 
     async def _failed(self, run: Run, error: Exception, calls: int, dry_run: bool) -> SyncReport:
         """A run that committed no rows: recorded, with its stream's new state. The record itself may fail too."""
-        outcome = decide(error)
+        outcome = run.moved(decide(error))
         if isinstance(error, DefectError) and error is not run.stopped:
             run.defect(run.stream.dataset, str(run.stream), error)
         run.complete.clear()

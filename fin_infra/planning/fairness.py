@@ -6,7 +6,7 @@ nothing up, and who asks for more than its share waits alone. An item moves its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,10 @@ class FairQueue(Generic[Item]):
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
+
+    def __iter__(self) -> Iterator[Item]:
+        """All that wait, in no order."""
+        return (item for waiting in self._waiting.values() for _, _, item in waiting)
 
     def push(self, tenant: str, item: Item) -> None:
         self._count += 1

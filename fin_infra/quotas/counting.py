@@ -27,6 +27,7 @@ GRACE = SECOND // 4  # a unit is held so much longer than the ETA of the call th
 MEMORY = 3  # periods over which the rate of urgent calls is learned
 DOWN = 0.9  # what a refusal leaves of a limit
 CLEAN = 10  # periods without a refusal that give one unit back
+LATE = 150_000  # microseconds a paced call may come late and cost nobody anything: workers poll, machines are busy
 GRAINS = 1000  # parts of a period; of a window of more units, what is freed within one counts as freed at its end
 LANE = {lane: rank for rank, lane in enumerate(LANES)}
 
@@ -224,15 +225,26 @@ def rate(spec: Spec, row: Row, at: int) -> float:
     return row.urgent * math.exp((row.urgent_at - at) / memory) / memory
 
 
+def _learn(spec: Spec, row: Row, now: int, cost: int) -> None:
+    row.urgent = rate(spec, row, now) * MEMORY * spec.period + cost
+    row.urgent_at, row.reserve_until, row.changed = now, 0, True
+
+
 def _most(limit: int, cost: int) -> int:
     """Units that may be kept at most: a call that fits into the window must not wait for ever."""
     return max(0, min(limit // 2, limit - cost))
 
 
+def _enough(expected: float) -> int:
+    """Units for urgent calls of which so many are expected: they do not come evenly. None for a quarter of one, so that
+    the last unit of a day is not kept until its end."""
+    return max(0, math.ceil(expected + math.sqrt(expected) - 0.25))
+
+
 def _kept_in_day(spec: Spec, row: Row, at: int, cost: int) -> int:
-    """Urgent units still expected before the reset."""
-    expected = math.ceil(rate(spec, row, at) * (spec.bounds(at)[1] - at))
-    return min(_most(limit_at(spec, row, at), cost), expected)
+    """Units to keep for urgent calls until the reset."""
+    expected = rate(spec, row, at) * max(0, spec.bounds(at)[1] - at)
+    return min(_most(limit_at(spec, row, at), cost), _enough(expected))
 
 
 def _kept_in_log(spec: Spec, row: Row, freed: Sequence[tuple[int, int]], at: int, cost: int) -> tuple[int, int]:
@@ -241,14 +253,14 @@ def _kept_in_log(spec: Spec, row: Row, freed: Sequence[tuple[int, int]], at: int
     `freed`: when units come back. Between now and each such moment urgent calls live on what was left and came back.
     """
     speed = rate(spec, row, at)
-    kept, back, gone = 0.0, 0, 0
+    kept = back = gone = 0
     for when, units in freed:
         if when <= at:
             gone += units
             continue
-        kept = max(kept, speed * (when - at) - back)
+        kept = max(kept, _enough(speed * (when - at)) - back)
         back += units
-    return min(_most(limit_at(spec, row, at), cost), math.ceil(kept)), gone
+    return min(_most(limit_at(spec, row, at), cost), kept), gone
 
 
 # -- whether and when a window admits --------------------------------------------------------------------------------
@@ -393,6 +405,8 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
         when, hinders = admits(state, spec, row, cost, rank, now)
         if when > at:
             at, why, last = when, hinders, spec
+        if when > now and lane in URGENT and spec.long and now - row.urgent_at >= spec.period // spec.limit:
+            _learn(spec, row, now, cost)  # what is asked for, not what was to be had; who polls does not count as many
     if last is not None:
         return _denied(state, specs, rows, cost, lane, at, last, why)
     left: list[int] = []
@@ -404,7 +418,7 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
         if row.hold_until and rank <= row.hold_lane:
             row.hold_until = 0
         if spec.kind is SPACING:
-            row.tat = max(row.tat, now) + cost * spec.interval
+            row.tat = max(row.tat, now - min(spec.interval, LATE)) + cost * spec.interval
             left.append(0)
         else:
             row.used += cost
@@ -413,8 +427,7 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
                 if now < row.oldest:
                     row.oldest = now  # as early as it can settle
             if urgent and spec.long:
-                row.urgent = rate(spec, row, now) * MEMORY * spec.period + cost
-                row.urgent_at, row.reserve_until = now, 0
+                _learn(spec, row, now, cost)
             left.append(limit_at(spec, row, now) - row.used)
         total.append(row.total)
     return Grant(entry, tuple([spec.window for spec in specs]), cost, lane, now, tuple(left), tuple(total))
@@ -614,7 +627,7 @@ def described(state: State, spec: Spec) -> dict[str, Any]:
         case Calendar(unit=unit):
             found |= {"kind": unit, "reset_at": moment(spec.bounds(now)[1]), "reserve": _kept_in_day(spec, row, now, 0)}
         case Rolling(period=period):
-            last = state.newest(spec.key)
+            last = state.newest(spec.key) if row.used else 0
             found |= {"period_seconds": period, "reset_at": moment(last + spec.period) if last else None}
             if spec.long and row.urgent:
                 freed = [(stamp + spec.period, units) for stamp, units in state.grains(spec.key, spec.grain)]

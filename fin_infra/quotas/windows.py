@@ -17,8 +17,8 @@ Profile = Literal["log", "counter"]
 
 SHORT = 3600.0  # seconds: a longer window holds a count, not a rate
 PACED = (10.0, 300.0)  # seconds: windows of these lengths are paced
-PACE = 1.05  # pacing leaves this much room above the limit, or a late call would be lost for good
-EVEN = 0.99  # but a vendor that estimates takes past calls for evenly spread, and a burst of 5 % would exceed its limit
+PACE = 1.0  # evenly over the period: what is faster leaves a gap at its end, in which an urgent call finds no unit
+EVEN = 0.99  # a vendor that estimates takes past calls for evenly spread: a call a little early may exceed its limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,9 +191,7 @@ class Runtime:
     def _handler(self, job: Job[Any]) -> Callable[[QueueJob], Awaitable[JobResult]]:
         async def handler(queued: QueueJob) -> JobResult:
             lane = getattr(queued, "lane", "scheduled")
-            # a webhook may have joined a job that waited: what was answered before it is asked again
-            goes_on = getattr(queued, "begun", False) and lane != "webhook"
-            wished_at = getattr(queued, "enqueued_at", None) if goes_on else None
+            wished_at = getattr(queued, "enqueued_at", None) if getattr(queued, "begun", False) else None
             context = JobContext(
                 self.engine, lane=lane, attempt=queued.attempts, wished_at=wished_at, backfill=self.backfill
             )  # fmt: skip

@@ -23,6 +23,7 @@ from svc_infra.jobs import Job
 
 from fin_infra.errors import UsageError
 from fin_infra.planning.schedules import LANES
+from fin_infra.quotas.windows import URGENT
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import inspect, is_postgres, postgres_driver, sqlite_engine, sqlite_path, utc_now
@@ -454,7 +455,10 @@ class SqlJobQueue:
         return (*row, payload.get("connection")) if self._postgres else row
 
     def _raise(self, sql: SqlConnection, orders: Sequence[Mapping[str, Any]]) -> None:
-        """A more urgent wish raises the class of the job that is already waiting, and may let it wait no longer."""
+        """A more urgent wish raises the class of the job that is already waiting, and may let it wait no longer.
+
+        One that was put off in the middle may have read before what somebody is told of now: the wish is new from here.
+        """
         now = micros(self._now())
         keyed = [
             (LANES.index(order["lane"]), order["unique_key"], order) for order in orders if order.get("unique_key")
@@ -463,6 +467,11 @@ class SqlJobQueue:
             sql,
             "UPDATE fin_infra_jobs SET lane = ? WHERE unique_key = ? AND state = 'queued' AND lane > ?",
             [(lane, key, lane) for lane, key, _ in keyed],
+        )
+        many(
+            sql,
+            "UPDATE fin_infra_jobs SET enqueued_at = ? WHERE unique_key = ? AND state = 'queued' AND fence > 0",
+            [(now, key) for lane, key, _ in keyed if LANES[lane] in URGENT],
         )
         many(
             sql,

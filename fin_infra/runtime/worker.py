@@ -133,12 +133,12 @@ class SyncWorker(WorkerRunner):
                 self._jobs.bury(job.id, reason=f"{outcome.code}: {outcome.message}")
 
     def _later(self, job: Job, outcome: Outcome) -> None:
-        """Deferred at no attempt's cost; but not for ever.
+        """Deferred at no attempt's cost; but not for ever, unless it still moves on.
 
         A wait that is longer than any job may be put off is no fault of the job's: its age counts from the end of it.
         """
         age, longest = self._jobs.age(job.id), MAX_DEFERRAL_DAYS * 86400.0
-        if age is not None and age > longest:
+        if age is not None and age > longest and not outcome.moved:
             wished = getattr(job, "enqueued_at", None)
             since = f", since {wished.isoformat(timespec='seconds')}" if wished else ""
             self._jobs.bury(job.id, reason=f"deferred for {MAX_DEFERRAL_DAYS} days{since}, last: {outcome.message}")

@@ -248,6 +248,10 @@ class Store(Protocol):
         """InstrumentKeys that the tenant's accounts hold, ever held or ever traded, in order."""
         ...
 
+    def holders(self, tenant: str) -> dict[str, int]:
+        """How many of the tenant's accounts hold each instrument now."""
+        ...
+
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         """By kind (account, persistent, login): the vendor's id → ours, the newest name of each last.
 

@@ -425,6 +425,16 @@ class SqlStore:
         with self.reading() as sql:
             return sorted(sql.scalars(union(*parts)))
 
+    def holders(self, tenant: str) -> dict[str, int]:
+        with self.reading() as sql:
+            rows = fetched(
+                sql,
+                "SELECT instrument, COUNT(DISTINCT account_id) FROM holdings "
+                "WHERE tenant_id = ? AND instrument IS NOT NULL GROUP BY instrument",
+                (tenant,),
+            )
+        return {instrument: int(count) for instrument, count in rows}
+
     def aliases(self, connection_id: str) -> dict[str, dict[str, str]]:
         with self.reading() as sql:
             found = fetched(

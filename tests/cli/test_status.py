@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from fin_infra.providers.teller.simulator import TellerSimulator
+from fin_infra.providers.teller.simulator import Fault, TellerSimulator
 from fin_infra.store import Change, open_store
 from tests.cli.conftest import Cli
+from tests.guards import guarded
 
 
 def status(cli: Cli) -> dict[str, Any]:
@@ -42,6 +43,37 @@ def test_a_stream_that_nobody_works_on_is_stale_and_doctor_says_so(
     assert "BAD  freshness: 3 streams were not even tried for too long" in said.out
     cli("connections", "disable", linked)
     assert "ok   freshness: 0 streams" in cli("doctor").out, "nobody is meant to"
+
+
+@guarded(
+    "a limit that is over is still waited for", "cli/status.py",
+    "and retry_at is not None and retry_at > now else None", "else None",
+)  # fmt: skip
+def test_t25_a_limit_is_told_as_one_with_its_end_and_never_as_something_to_relink(
+    cli: Cli, linked: str, bank: TellerSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("sync", "--connection", linked).code == 0
+    bank.fail_next(Fault("refuse", on="/transactions", status=429, retry_after="900"))
+    assert cli("sync", "transactions", "--connection", linked).code == 1
+    stream = {s["dataset"]: s for s in status(cli)["streams"]}["transactions"]
+    assert (stream["state"], stream["connection_state"], stream["waits_for"]) == ("ok", "active", "rate_limited")
+    wait = datetime.fromisoformat(stream["retry_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=880) < wait < timedelta(seconds=910)
+    assert f"rate limit of the vendor until {stream['retry_at'].replace('+00:00', 'Z')}" in cli("status").out
+    later(monkeypatch, timedelta(seconds=950))
+    assert {s["waits_for"] for s in status(cli)["streams"]} == {None}, "that wait is over"
+
+
+def test_a_spent_quota_is_told_as_one_with_the_instant_of_the_next_unit(
+    cli: Cli, linked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIN_INFRA_TELLER_QUOTAS", "application=5/600s")
+    cli("sync", "--connection", linked)
+    waits = {s["dataset"]: (s["waits_for"], s["connection_state"]) for s in status(cli)["streams"]}
+    assert waits["transactions"] == ("quota_exhausted", "active")
+    said = cli("status")
+    assert "quota until 2" in said.out
+    assert "link" not in said.out + said.err
 
 
 def test_how_old_is_too_old_is_a_setting(cli: Cli, linked: str, monkeypatch: pytest.MonkeyPatch) -> None:

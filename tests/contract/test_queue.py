@@ -393,6 +393,31 @@ def test_deferring_burns_no_attempt(queue: SqlJobQueue, clock: VirtualClock) -> 
     assert (only(queue).deferrals, only(queue).attempts, only(queue).last_error) == (5, 0, "quota")
 
 
+def test_a_wait_may_set_a_jobs_age_to_its_end(queue: SqlJobQueue, clock: VirtualClock) -> None:
+    queue.enqueue("sync", {})
+    assert not taken(queue).begun
+    clock.advance(SECOND)
+    again = queue.reserve_next()
+    assert again is None
+    job = queue.jobs()[0]
+    queue.defer(f"{job.id}.1", 3600.0, anew=True)
+    clock.advance(timedelta(hours=1, seconds=5))
+    job_again = taken(queue)
+    assert (job_again.begun, queue.age(job_again.id)) == (True, 5.0)
+
+
+@pytest.mark.parametrize(("lane", "age"), [("scheduled", 90.0), ("webhook", 0.0), ("interactive", 0.0)])
+def test_an_urgent_wish_that_meets_a_job_put_off_in_the_middle_is_a_new_one(
+    queue: SqlJobQueue, clock: VirtualClock, lane: str, age: float
+) -> None:
+    """What was answered before it does not count for it."""
+    queue.enqueue("sync", {}, unique_key="k", lane="scheduled")
+    queue.defer(taken(queue).id, 90.0)
+    clock.advance(timedelta(seconds=90))
+    queue.enqueue("sync", {}, unique_key="k", lane=lane)
+    assert queue.age(taken(queue).id) == age
+
+
 def test_deferring_can_count_the_attempt(queue: SqlJobQueue) -> None:
     queue.enqueue("sync", {})
     queue.defer(taken(queue).id, 0.0, count_attempt=True)

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulator.fleet import WORKERS, Run, middle, run
+from tests.emulator.fleet import MIGRATING, WORKERS, Run, middle, run
 from tests.emulator.limiters import LIMITERS, Line, ceiling
 from tests.emulator.vendor import HEADERS, Terms
 from tests.postgres import PostgresServer, postgres_server
@@ -27,7 +27,7 @@ USED = 0.98
 ROOM = 0.01
 """Below the ceiling, of shorter ones and of a counter."""
 URGENT = 2.0
-COLUMNS = f"{'limiter':9}{'strict':8}{'headers':13}{'line':11}{'ledger':10}{'limit':>10}  {'used':>7}{'gate':>8}{'best':>8}  {'429s':>5}  {'orders':>7}{'p50':>6}{'max':>6}"
+COLUMNS = f"{'limiter':9}{'strict':8}{'headers':13}{'line':11}{'ledger':10}{'limit':>10}  {'used':>7}{'by turn':>9}{'gate':>8}{'best':>8}  {'429s':>5}  {'orders':>7}{'p50':>6}{'max':>6}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Cell:
         orders = f"{len(waits):>7}{middle(waits):>6.2f}{max(waits):>6.2f}" if waits else f"{0:>7}"
         return (
             f"{terms.kind:9}{'strict' if terms.strict else 'lenient':8}{terms.headers:13}{way:11}{self.ledger:10}"
-            f"{terms.limit:>5}/{terms.period:g}s  {lived.used:>7.2%}{self.gate:>8.2%}{self.best:>8.2%}"
+            f"{terms.limit:>5}/{terms.period:g}s  {lived.used:>7.2%}{lived.turn:>9.2%}{self.gate:>8.2%}{self.best:>8.2%}"
             f"  {lived.refused:>5}  {orders}"
         )
 
@@ -80,7 +80,8 @@ def lived(cell: Cell, folder: Path, server: PostgresServer | None, given: argpar
     folder.mkdir()
     if cell.ledger == "postgres":
         assert server is not None
-        url = server.migrated()
+        with MIGRATING:
+            url = server.migrated()
     else:
         url = f"sqlite:///{folder / 'fin.db'}"
     every = max(2, round(cell.terms.period / 2))

@@ -139,8 +139,8 @@ async def test_t23_another_connection_goes_on_when_one_needs_its_owner(world: Wo
 
 @guarded(
     "a dead login is asked again", "planning/planner.py",
-    'micros(now), CONNECTIONS.c.state == "active"',
-    "micros(now)",
+    "ON c.connection_id = d.connection_id WHERE c.state = 'active'\"",
+    "ON c.connection_id = d.connection_id WHERE TRUE\"",
 )  # fmt: skip
 async def test_t24_reauth_is_a_state_and_retries_stop_until_the_owner_acts(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", bought("txn_1")))

@@ -162,17 +162,19 @@ async def test_t26_a_history_that_is_longer_than_a_days_budget_comes_whole_and_n
     limited: tuple[World, Limited],
 ) -> None:
     world, limiter = limited
-    world.bank.enroll("tok", checking("acc_1", *(bought(f"txn_{n:04}", on="2026-11-01") for n in range(1150))))
+    world.bank.enroll("tok", checking("acc_1", *(bought(f"txn_{n:04}", on="2026-11-01") for n in range(4250))))
     await world.link()
     await world.work()
     runs = [r for r in world.rows("runs") if r["dataset"] == "transactions"]
     assert [(r["outcome"], r["calls"]) for r in runs] == [("later", 4)]
     assert world.ids() == []
-    for _ in range(2):
+    for _ in range(10):  # longer than a job may be put off that does not move on
         await world.next_day()
-    assert len(world.ids()) == 1150
+    assert len(world.ids()) == 4250
+    async with world.runtime() as runtime:
+        assert runtime.queue.stats().dead == 0
     pages = [request for request in world.bank.requests if "/transactions" in request]
-    assert len(pages) == len(set(pages)) == 12
+    assert len(pages) == len(set(pages)) == 43
     assert limiter.refused == 0
 
 

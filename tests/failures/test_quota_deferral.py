@@ -139,3 +139,28 @@ async def test_a_wish_for_now_goes_only_as_far_as_the_ledger_lets_it(
     assert {job.attempts for job in jobs} == {0}
     world.clock.set(START + timedelta(hours=6, microseconds=-1))
     assert await world.work() == []
+
+
+@guarded("news of an account that was answered is not looked at", "runtime/queue.py",
+         "SET enqueued_at = ? WHERE unique_key = ? AND state = 'queued' AND fence > 0",
+         "SET enqueued_at = ? WHERE unique_key = ? AND state = 'queued' AND FALSE")  # fmt: skip
+@pytest.mark.parametrize("lane", ["webhook", "scheduled"])
+async def test_news_that_meet_a_run_that_was_put_off_in_the_middle_are_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, lane: str
+) -> None:
+    world.bank.enroll("tok", checking("acc_1", bought("a")), checking("acc_2", bought("b")))
+    linked = await world.link()
+    async with world.runtime() as runtime:
+        await runtime.engine.sync("accounts", linked.connection_id)
+    monkeypatch.setenv("FIN_INFRA_TELLER_QUOTAS", "rows=1/1h@/accounts/{id}/transactions")
+    [report] = of("transactions", await world.work())
+    assert (report.outcome, report.total.inserted) == ("partial", 1)
+    first = world.rows("transactions")[0]["account_id"]
+    world.bank.add(first, bought("news", on="2026-11-24"))
+    world.clock.advance(timedelta(minutes=1))
+    async with world.runtime() as runtime:
+        key = f"{linked.connection_id}/transactions"
+        runtime.queue.enqueue("sync_transactions", {"connection": linked.connection_id}, unique_key=key, lane=lane)
+    await world.work(HOUR)
+    await world.work(HOUR)
+    assert world.ids() == (["a", "b", "news"] if lane == "webhook" else ["a", "b"])

@@ -56,8 +56,8 @@ async def relinked(world: World, connection_id: str, token: str) -> SyncReport:
 @guarded(
     "a new credential asks under old ids",
     "engine/sync.py",
-    "if run.source.needs_accounts and self._accounts_known(run, provider) else ()",
-    "if run.source.needs_accounts else ()",
+    "known = run.source.needs_accounts and self._accounts_known(run, provider)",
+    "known = run.source.needs_accounts",
 )
 async def test_t05_a_relink_with_new_account_and_row_ids_doubles_nothing(world: World) -> None:
     world.bank.enroll("tok", checking("acc_1", *rows_of("old")))

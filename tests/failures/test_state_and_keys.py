@@ -92,7 +92,7 @@ async def test_t12_two_different_rows_under_one_id_are_said_and_not_silently_one
 
 @guarded(
     "accounts of long ago are remembered for ever", "engine/sync.py",
-    'spots = {k: v for k, v in place.get("accounts", {}).items() if k in run.accounts}',
+    'spots = {k: v for k, v in place.get("accounts", {}).items() if k in kept}',
     'spots = dict(place.get("accounts", {}))',
 )  # fmt: skip
 async def test_t21_what_a_stream_remembers_is_bounded_by_its_accounts_not_by_time(world: World) -> None:

@@ -148,8 +148,8 @@ async def test_t36_a_much_shorter_list_of_accounts_closes_none_at_first(world: W
 
 @guarded(
     "a gone row ends the history", "providers/teller/client.py",
-    "if position and not rows and page.error is None and",
-    "if False and",
+    "lost = position and not rows and page.error is None and",
+    "lost = False and",
 )  # fmt: skip
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_row_that_goes_between_two_pages_cuts_nothing_off(world: World, first: bool) -> None:

@@ -83,10 +83,10 @@ def test_the_recorded_key_is_read_as_plaid_sends_it() -> None:
     body = (VENDORS / "plaid/samples/doc_webhook_verification_key_get.json").read_bytes()
 
     class Http:
-        async def get(self, path: str, params: object = None, *, host: str = "") -> Reply:
+        async def get(self, path: str, params: object = None, *, host: str = "", account: str = "") -> Reply:
             raise AssertionError(path)
 
-        async def post(self, path: str, body_: object, *, host: str = "") -> Reply:
+        async def post(self, path: str, body_: object, *, host: str = "", account: str = "") -> Reply:
             assert path == "/webhook_verification_key/get"
             return Reply(200, {}, body, NOW)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fin_infra.planning import Planner
 from fin_infra.planning.schedules import Rule, Schedule
@@ -41,6 +42,7 @@ class Limit:
 
     units: int
     period: float
+    zone: str = ""  # of a limit per day: only the days of this zone are counted
 
 
 class Vendor:
@@ -63,16 +65,21 @@ class Vendor:
                 while log and log[0] <= at - limit.period:
                     log.popleft()
                 log.append(at)
-                period = int((at + self._phase[limit]) // limit.period)
+                period = self._period(at, limit)
                 current, count = self._fixed.get(key, (period, 0))
                 count = count + 1 if current == period else 1
                 self._fixed[key] = period, count
-                fits = fits and len(log) <= limit.units and count <= limit.units
+                fits = fits and count <= limit.units and (bool(limit.zone) or len(log) <= limit.units)
         if fits:
             self.accepted.append(at)
         else:
             self.refused += 1
         return fits
+
+    def _period(self, at: float, limit: Limit) -> int:
+        if limit.zone:
+            return (START + timedelta(seconds=at)).astimezone(ZoneInfo(limit.zone)).toordinal()
+        return int((at + self._phase[limit]) // limit.period)
 
 
 @dataclass
@@ -94,6 +101,7 @@ class Seen:
     syncs: int = 0
     deferrals: int = 0
     waits: dict[str, list[float]] = field(default_factory=dict)
+    answered: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     ages: dict[str, list[float]] = field(default_factory=dict)
     done: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
@@ -233,6 +241,7 @@ class Machine:
         self._last[sync.stream] = self.now
         for since, kind in self.asked.pop(sync.stream, ()):
             self.seen.waits.setdefault(kind, []).append(self.now - since)
+            self.seen.answered.setdefault(kind, []).append((since, self.now - since))
         connection, job = sync.stream.split("/")
         dataset = next(schedule.dataset for schedule in self.schedules if schedule.rule.job == job)
         at = round(self.now * 1e6) + round(START.timestamp() * 1e6)
@@ -294,8 +303,8 @@ RUN = (
 )
 
 
-def schedule(name: str, job: str, dataset: str, **rule: Any) -> Schedule:
-    return Schedule(name, Rule.model_validate({"job": job, **rule}), dataset, "simulation.yaml", 1)
+def schedule(name: str, job: str, dataset: str, *, mic: str | None = None, **rule: Any) -> Schedule:
+    return Schedule(name, Rule.model_validate({"job": job, **rule}), dataset, "simulation.yaml", 1, mic)
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from fin_infra.planning import mark
 from fin_infra.quotas.ledger import Ledger
-from fin_infra.quotas.windows import Rolling, paced
+from fin_infra.quotas.windows import Calendar, Rolling, paced
 from fin_infra.store.base import Stream
 from fin_infra.testing import VirtualClock
 from tests.quota_simulation.machine import START, Limit, Machine, Seen, Vendor, schedule
@@ -163,5 +163,80 @@ def share(values: list[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
-def counted(owners: dict[str, str]) -> Counter[str]:
-    return Counter(owners.values())
+@dataclass(frozen=True)
+class Daily:
+    """What many days at a vendor of 25 calls a day came to. Shares in percent; refreshes and orders a day."""
+
+    seed: int
+    used: float
+    refused: int
+    urgent: float
+    refreshes: float
+    early: float
+    orders: float
+
+    def misses(self) -> list[str]:
+        gates = {
+            f"used {self.used:.2f} % of what the days gave": self.used >= 99.0,
+            f"{self.refused} calls were refused": self.refused == 0,
+            f"{self.urgent:.1f} % of the urgent orders were served at once < 85 %": self.urgent >= 85.0,
+            f"{self.early:.1f} % of the refreshes were within six hours of the close < 50 %": self.early >= 50.0,
+        }
+        return [miss for miss, held in gates.items() if not held]
+
+
+INSTRUMENTS, A_DAY, URGENT = 60, 25, 8
+AT_ONCE = 60.0
+CLOSE = schedule("eod", "sync_transactions", "transactions", mic="XNYS", calendar="us", at="close", offset="+5m")
+DAY = 86_400.0
+NEW_YORK = "America/New_York"
+
+
+def daily(
+    folder: Path, seed: int, days: int, *, rolling: bool = False, warm: int = 7,
+    ledger: Callable[[VirtualClock], Ledger] | None = None,
+) -> Daily:  # fmt: skip
+    """25 calls a day; 60 instruments are due after each close of New York, one call each, and orders come at any hour,
+    eight a day on average. Counted after `warm` days: how many orders come has to be learned."""
+    rng = random.Random(seed)
+    day = Rolling("day", A_DAY, DAY, arrive_within=None) if rolling else Calendar("day", A_DAY, "day", NEW_YORK)
+    vendor = Vendor((Limit(A_DAY, DAY, "" if rolling else NEW_YORK), Limit(5, 60.0)), (), rng)
+    windows = paced((day, Rolling("minute", 5, 60.0)))
+    machine = Machine(folder, windows=windows, vendor=vendor, schedules=[CLOSE], rng=rng, ledger=ledger, tick=120.0)
+    names = [f"con_{n:02}" for n in range(INSTRUMENTS)]
+    machine.link([(name, "app") for name in names])
+    first = (CLOSE.due_after(START, "") - START).total_seconds()
+    machine.due([(CLOSE, name, first) for name in names])
+    until = days * DAY
+    served: list[float] = []
+    refreshes: list[float] = []
+    machine.on_done = lambda stream, lane: refreshes.append(machine.now) if lane == "scheduled" else None
+    orders: list[float] = []
+
+    def order() -> None:
+        orders.append(machine.now)
+        machine.order(rng.choice(names), "sync_transactions")
+
+    poisson(machine, rng, URGENT / DAY, until, order)
+    seen = machine.run(until)
+    begin = warm * DAY
+    served = [wait for at, wait in seen.answered["interactive"] if at >= begin]
+    asked = sum(at >= begin for at in orders)
+    accepted = sum(at >= begin for at in vendor.accepted)
+    late = [at for at in refreshes if at >= begin]
+    early = [at for at in late if _since_close(at) <= 6 * HOUR]
+    span = days - warm
+    return Daily(
+        seed, 100 * accepted / (A_DAY * span), vendor.refused,
+        100 * sum(wait <= AT_ONCE for wait in served) / asked, len(late) / span,
+        100 * len(early) / max(1, len(late)), asked / span,
+    )  # fmt: skip
+
+
+def _since_close(at: float) -> float:
+    """Seconds since the last time at which the instruments were due."""
+    moment = START + timedelta(seconds=at)
+    due = CLOSE.due_after(moment - timedelta(days=5), "")
+    while (later := CLOSE.due_after(due, "")) <= moment:
+        due = later
+    return (moment - due).total_seconds()

@@ -170,6 +170,17 @@ async def test_a_wait_longer_than_a_week_counts_from_its_end(queue: SqlJobQueue,
     assert job.last_error == f"deferred for {MAX_DEFERRAL_DAYS} days, since {since}, last: day: none of 25 is left"
 
 
+@guarded("slow progress is a dead letter", "runtime/worker.py", " and not outcome.moved", "")
+async def test_what_moves_on_may_take_its_time(queue: SqlJobQueue, clock: VirtualClock) -> None:
+    queue.enqueue("sync", {})
+    clock.advance(timedelta(days=MAX_DEFERRAL_DAYS, seconds=1))
+    await run_one(queue, answers(Outcome("later", 60.0, "quota_exhausted", "wait", moved=True)))
+    assert queue.jobs()[0].state == "queued"
+    clock.advance(timedelta(minutes=1))
+    await run_one(queue, answers(Outcome("later", 60.0, "quota_exhausted", "wait")))
+    assert queue.jobs()[0].state == "dead"
+
+
 async def test_a_revived_job_may_wait_for_a_week_again(queue: SqlJobQueue, clock: VirtualClock) -> None:
     queue.enqueue("sync", {})
     taken = queue.reserve_next()
