@@ -29,7 +29,9 @@ from fin_infra.planning.rules import FIELDS
 from fin_infra.planning.schema import schema_text
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider
+from fin_infra.quotas.declared import UNDECLARED
 from fin_infra.quotas.ledger import FRAME
+from fin_infra.quotas.overrides import FORM
 from fin_infra.quotas.telling import declared
 from fin_infra.settings import Settings
 
@@ -180,13 +182,46 @@ def settings_page(providers: Iterable[Provider]) -> str:
             (f"`{vendor.variable(f'{host}_base_url')}`", "no", f"another address than {url}; default: the one above")
             for host, url in provider.hosts.items()
         ]
+        quota = provider.quota or UNDECLARED
+        plans = ", ".join(f"`{plan.name}`" for plan in quota.plans)
+        limits = [
+            (f"`{vendor.variable('plan')}`", "no", f"the plan whose limits count: {plans}; default: the first"),
+            (f"`{vendor.variable('quotas')}`", "no", "other limits than the plan's, see [below](#limits-of-your-own)"),
+        ]
         parts += [
             f"## {provider.title}",
             "The application's own credentials. A user's credential is never a setting: it goes to the vault with "
             "`fin-infra connections add`.",
-            _table(("variable", "required", "meaning"), [*fields, address, *hosts]),
+            _table(("variable", "required", "meaning"), [*fields, address, *hosts, *limits]),
         ]
-    return _page(*parts)
+    return _page(
+        *parts,
+        "## Limits of your own",
+        "`FIN_INFRA_<VENDOR>_QUOTAS` puts limits in the place of those [declared](quotas.md), by their names, and adds "
+        "new ones: `"
+        + FORM.partition(",")[0]
+        + "`, several with commas between them. What a part does not say stays as it "
+        "is declared. Windows of 10 seconds to 5 minutes that all calls of a key share are paced.",
+        _table(("example", "meaning"), QUOTA_EXAMPLES),
+    )
+
+
+QUOTA_EXAMPLES = (
+    (
+        "`trading=1000/60s, day=25/24h`",
+        "at most 1,000 calls in any 60 seconds, and 25 in any 24 hours; also `m` and `d`",
+    ),
+    ("`connection:minute=30/60s`", "of each connection; also `key:` (the default), `account:` and `endpoint:`"),
+    ("`account:day=4/24h@/accounts/{id}/transactions`", "of this endpoint alone; several with `+` between them"),
+    (
+        "`alpaca/3f0c*:data=10000/60s`",
+        "of one key alone, as `fin-infra quotas` shows it; `*` stands for the rest of it",
+    ),
+    ("`month=10000/31d success`", "only calls that were answered well cost a unit"),
+    ("`minute=30/60s counter`", "a vendor that estimates from two windows and refuses early: one unit less is planned"),
+    ("`day=25/day(America/New_York)`", "a calendar day of a zone, where the vendor documents that"),
+    ("`month=1500/month(UTC,14)`", "a month that begins on the 14th"),
+)
 
 
 def _setting_type(field: FieldInfo) -> str:

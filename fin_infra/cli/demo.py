@@ -74,13 +74,15 @@ async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, st
     from fin_infra.cli.output import instant, put, say
     from fin_infra.errors import UsageError
     from fin_infra.providers import resolve
+    from fin_infra.quotas.memory import MemoryLedger
     from fin_infra.runtime import Runtime
     from fin_infra.settings import Settings
 
     settings = Settings.load()
+    ledger = MemoryLedger(clock)  # of simulated vendors: the real ones' quotas are not spent by it
     say(f"rows go to {settings.store_url}")
     async with Runtime(
-        settings, now=clock, base_urls=urls, on_report=lambda r: put(f"  ran  {r.sentence()}")
+        settings, now=clock, base_urls=urls, ledger=ledger, on_report=lambda r: put(f"  ran  {r.sentence()}")
     ) as runtime:  # fmt: skip
         if any(c.tenant_id != TENANT for c in runtime.connections.all()):
             raise UsageError(

@@ -26,7 +26,8 @@ def plan(
     """Say what would run when within the horizon, what that costs, and whether the quotas carry it. Nothing is written.
 
     The schedules are played against a copy of the quota ledger, in the order in which the planner serves them. Syncs
-    that users start, webhooks to come and sessions that are asked for again until they are final are not foreseen.
+    that users start, webhooks to come, sessions that are asked for again until they are final and the further chunks of
+    backfills are not foreseen.
 
     Example: fin-infra plan --dry-run --horizon 24h
     """

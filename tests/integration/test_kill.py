@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from fin_infra.project import Project
 from fin_infra.providers import resolve
 from fin_infra.providers.teller.simulator import SimTransaction, TellerSimulator
@@ -28,6 +30,9 @@ CONNECTIONS = 20
 SEED = int(os.environ.get("FIN_INFRA_TEST_SEED", "20261124"))
 PRELOAD = ["fin_infra.runtime", "fin_infra.providers.teller", "fin_infra.datasets.operations", "tests.world"]
 
+AMPLE = "application=1000000/10m, connection=1000000/60s"
+"""Everything is due every second here: more than the vendor's plan is taken to permit."""
+
 
 def run(settings: Settings, url: str, seconds: float | None) -> None:
     """The worker process: for ever, or until nothing is due."""
@@ -36,7 +41,9 @@ def run(settings: Settings, url: str, seconds: float | None) -> None:
         async with Runtime(settings, base_urls={"teller": url}) as runtime:
             await runtime.run_worker(slots=4, until_idle=seconds is not None)
 
-    asyncio.run(work())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIN_INFRA_TELLER_QUOTAS", AMPLE)
+        asyncio.run(work())
 
 
 def eager_project(folder: Path) -> Path:
@@ -126,12 +133,14 @@ def test_t16_t50_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None
 
 async def settle(settings: Settings, url: str, connections: list[str]) -> None:
     """What is left in the queue is done, then everything once more: the last rows of the bank come in."""
-    async with Runtime(settings, base_urls={"teller": url}) as runtime:
-        await runtime.run_worker(slots=4, until_idle=True)
-        for connection in connections:
-            for dataset in ("accounts", "transactions"):
-                report = await runtime.engine.sync(dataset, connection)
-                assert report.outcome == "ok", report
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIN_INFRA_TELLER_QUOTAS", AMPLE)
+        async with Runtime(settings, base_urls={"teller": url}) as runtime:
+            await runtime.run_worker(slots=4, until_idle=True)
+            for connection in connections:
+                for dataset in ("accounts", "transactions"):
+                    report = await runtime.engine.sync(dataset, connection)
+                    assert report.outcome == "ok", report
 
 
 async def check(settings: Settings, bank: TellerSimulator, owner: dict[str, str]) -> None:

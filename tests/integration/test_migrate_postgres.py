@@ -30,10 +30,10 @@ def test_a_new_database_is_refused_until_it_is_migrated(postgres: PostgresServer
     assert said.endswith("has no tables of fin_infra yet; run fin-infra migrate\n")
     code, made, said = ran("migrate", **told)
     assert (code, said) == (0, "")
-    assert [line.split(" at ")[0].split(":")[0] for line in made.splitlines()] == ["store", "queue"]
-    assert made.count("was made") == 2
+    assert [line.split(" at ")[0].split(":")[0] for line in made.splitlines()] == ["store", "queue", "quotas"]
+    assert made.count("was made") == 3
     code, again, _ = ran("migrate", **told)
-    assert (code, again.count("is up to date")) == (0, 2)
+    assert (code, again.count("is up to date")) == (0, 3)
     code, found, said = ran("doctor", **told)
     assert (code, said) == (0, ""), found
     assert "answers, its tables are this version's" in found
@@ -43,11 +43,12 @@ def test_a_new_database_is_refused_until_it_is_migrated(postgres: PostgresServer
 def test_migrating_files_is_opening_them(tmp_path: Path) -> None:
     told = {"FIN_INFRA_STORE_URL": f"sqlite:///{tmp_path / 'fin.db'}"}
     code, made, _ = ran("migrate", **told)
-    assert (code, made.count("was made")) == (0, 2)
+    assert (code, made.count("was made")) == (0, 3)
     assert (tmp_path / "fin.db").is_file()
     assert (tmp_path / "fin-queue.db").is_file()
+    assert (tmp_path / "fin-quota.db").is_file()
     code, again, _ = ran("migrate", **told)
-    assert (code, again.count("is up to date")) == (0, 2)
+    assert (code, again.count("is up to date")) == (0, 3)
 
 
 def test_without_the_driver_the_extra_is_named() -> None:

@@ -190,6 +190,7 @@ AT_ONCE = 60.0
 CLOSE = schedule("eod", "sync_transactions", "transactions", mic="XNYS", calendar="us", at="close", offset="+5m")
 DAY = 86_400.0
 NEW_YORK = "America/New_York"
+MIDNIGHT = 4 * HOUR  # in summer, which begins within the first week
 
 
 def daily(
@@ -207,7 +208,7 @@ def daily(
     machine.link([(name, "app") for name in names])
     first = (CLOSE.due_after(START, "") - START).total_seconds()
     machine.due([(CLOSE, name, first) for name in names])
-    until = days * DAY
+    until = days * DAY + MIDNIGHT
     served: list[float] = []
     refreshes: list[float] = []
     machine.on_done = lambda stream, lane: refreshes.append(machine.now) if lane == "scheduled" else None
@@ -218,16 +219,23 @@ def daily(
         machine.order(rng.choice(names), "sync_transactions")
 
     poisson(machine, rng, URGENT / DAY, until, order)
+    begin, full = warm * DAY + MIDNIGHT, list[float]()
+    for day in range(warm, days):  # after a weekend nothing may be left to do: such a day wastes nothing
+
+        def ends(morning: float = day * DAY + MIDNIGHT) -> None:
+            if machine.waiting():
+                full.append(morning)
+
+        machine.at((day + 1) * DAY + MIDNIGHT - 10.0, ends)
     seen = machine.run(until)
-    begin = warm * DAY
     served = [wait for at, wait in seen.answered["interactive"] if at >= begin]
     asked = sum(at >= begin for at in orders)
-    accepted = sum(at >= begin for at in vendor.accepted)
+    accepted = sum(morning <= at < morning + DAY for at in vendor.accepted for morning in full)
     late = [at for at in refreshes if at >= begin]
     early = [at for at in late if _since_close(at) <= 6 * HOUR]
     span = days - warm
     return Daily(
-        seed, 100 * accepted / (A_DAY * span), vendor.refused,
+        seed, 100 * accepted / (A_DAY * len(full)), vendor.refused,
         100 * sum(wait <= AT_ONCE for wait in served) / asked, len(late) / span,
         100 * len(early) / max(1, len(late)), asked / span,
     )  # fmt: skip

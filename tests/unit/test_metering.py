@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -49,6 +50,10 @@ def acme(
         name="acme", title="Acme", base_url="http://acme.sim", domains={}, auth=lambda secrets: httpx.Auth(), secrets=(),
         refusals=refusals, refusal_word=lambda body: None, sources=(), quota=quota,
     )  # fmt: skip
+
+
+def told_always(throttle: Throttle, answer: Answer) -> Throttle:
+    return throttle
 
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -158,7 +163,7 @@ async def test_many_short_waits_are_waited_for_while_they_are_bounded(clock: Vir
     http = [desk.http(f"con_{n}") for n in range(5)]
     await asyncio.gather(*(each.get("/x") for each in http))
     gaps = [(b - a).total_seconds() for a, b in zip(desk.network.asked, desk.network.asked[1:], strict=False)]
-    assert min(gaps) >= 60 / 31.5 - 1e-6
+    assert min(gaps) >= 60 / 31.5 - desk.network.takes  # an answer to somebody else may come between unit and request
     denials = 0
 
     class Never(MemoryLedger):
@@ -409,7 +414,7 @@ async def test_a_refusal_speaks_of_the_windows_it_names_or_that_are_as_long_as_t
         "burst": ({}, Throttle()), "day": ({"Retry-After": "7200"}, Throttle()), "minute": ({}, Throttle("connection")),
     }  # fmt: skip
     for blocked, (headers, throttle) in told.items():
-        desk = Desk(acme(windows, throttle=lambda answer, throttle=throttle: throttle), clock)
+        desk = Desk(acme(windows, throttle=partial(told_always, throttle)), clock)
         desk.network.answers.append((429, headers, b""))
         with pytest.raises(QuotaError):
             await desk.http().get("/x")
@@ -463,8 +468,7 @@ async def test_plaids_limits_are_those_that_it_names() -> None:
     ]
     for path, word, whom, blocked in cases:
         grant = await desk.meter.acquire(Call(plaid, "con_1", path, holder="plaid/app"))
-        answer = (429, {}, said % (word, whom), clock())
-        reply = Answered(*answer)
+        reply = Answered(429, {}, said % (word, whom), clock())
         wait = await desk.meter.settle(grant, Sent(True, clock(), reply, refusal(plaid, reply)))
         assert wait == 60.0
         held = {name for name, row in desk.rows().items() if row["blocked_until"] and row["blocked_until"] > clock()}
