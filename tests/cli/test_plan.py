@@ -126,6 +126,26 @@ async def test_a_scarce_quota_makes_a_line_that_says_what_it_waits_for(
     assert "do not start before" in cli("plan", "--dry-run", "--horizon", "2h").out
 
 
+async def test_a_plan_of_a_scarce_quota_comes_true_too(cli: Cli, there: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        await linked(there, number, "bob" if number % 2 else "ada")
+    await there.work()
+    begin = there.clock.advance(timedelta(hours=13))
+    monkeypatch.setenv("FIN_INFRA_TELLER_QUOTAS", "hour=6/3600s")
+    found = planned(cli, "--horizon", "4h")
+    foreseen = {(run["starts_at"], run["stream"]) for run in found["runs"]}
+    assert len({at for at, _ in foreseen}) == 3, "eighteen calls, six an hour"
+    for moment in sorted({at for at, _ in foreseen}):
+        there.clock.set(datetime.fromisoformat(moment))
+        await there.work()
+    runs = [r for r in there.rows("runs") if r["started_at"] >= begin and r["calls"]]
+    assert sum(r["calls"] for r in runs) == found["keys"][0]["needed"] == 18
+    began = {}
+    for row in sorted(runs, key=lambda r: r["started_at"], reverse=True):
+        began[f"{row['connection_id']}/{row['dataset']}"] = iso(row["started_at"])
+    assert {(at, stream) for stream, at in began.items()} == foreseen
+
+
 async def test_what_is_spent_already_and_what_is_queued_counts(
     cli: Cli, there: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,10 +21,12 @@ from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.teller.simulator import Fault, TellerSimulator
 from fin_infra.quotas.ledger import FRAME, Denied
 from fin_infra.quotas.overrides import overrides
+from fin_infra.quotas.rehearsal import rehearsal
 from fin_infra.quotas.windows import Rolling
-from fin_infra.store.ledger import SqlLedger, open_ledger
+from fin_infra.store.ledger import SqlLedger, migrate_ledger, open_ledger
 from tests.cli.conftest import Cli
 from tests.guards import guarded
+from tests.postgres import PostgresServer
 
 MINUTE = Rolling("alpaca/3f0c12345678abcd#minute", 5, 600.0)
 DAY = Rolling("alpha/app/con_1#day", 10, 86400.0, arrive_within=None)
@@ -160,6 +162,27 @@ def test_it_needs_neither_vault_nor_svc_infra(tmp_path: Path, ledger: SqlLedger)
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert not list(tmp_path.rglob("*.key"))
+
+
+def test_a_fleets_ledger_is_read_and_rehearsed_alike(
+    cli: Cli, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.migrated()
+    monkeypatch.setenv("FIN_INFRA_QUOTA_URL", url)
+    migrate_ledger(url)
+    ledger = open_ledger(url)
+    spend(ledger, MINUTE, times=5)
+    ledger.acquire((MINUTE,), lane="webhook")
+    [row] = rows(cli).values()
+    assert (row["used"], row["limit"], row["hold"]) == (5, 5, "webhook")
+    other = Rolling("alpaca/3f0c12345678abcd#never", 5, 600.0)
+    copy = rehearsal(ledger, (MINUTE, other), lambda: datetime.now(UTC))
+    denied = copy.acquire((MINUTE, other))
+    assert isinstance(denied, Denied)
+    assert denied.window == MINUTE
+    assert copy.capacity((other,), 0.0) == 5
+    assert set(rows(cli)) == {MINUTE.key}, "a window that was looked at is not recorded"
+    ledger.close()
 
 
 # -- watching --------------------------------------------------------------------------------------------------------
