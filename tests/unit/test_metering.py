@@ -163,7 +163,7 @@ async def test_many_short_waits_are_waited_for_while_they_are_bounded(clock: Vir
     http = [desk.http(f"con_{n}") for n in range(5)]
     await asyncio.gather(*(each.get("/x") for each in http))
     gaps = [(b - a).total_seconds() for a, b in zip(desk.network.asked, desk.network.asked[1:], strict=False)]
-    assert min(gaps) >= 60 / 31.5 - 1e-6
+    assert min(gaps) >= 60 / 31.5 - desk.network.takes  # an answer to somebody else may come between unit and request
     denials = 0
 
     class Never(MemoryLedger):
