@@ -119,3 +119,7 @@ simulate: $(READY) ## live through SEEDS=1000 worlds of failing machines and ven
 
 emulate: $(READY) ## fleets of workers against every kind of limiter: MORE="--kinds fixed --windows 3" for some
 	@$(BIN)/python -m tests.emulator $(MORE)
+
+HOURS ?= 24
+simulate-quota: $(READY) ## plan 10,000 connections against scarce quotas, HOURS=24 of virtual time, five seeds
+	@$(BIN)/python -m tests.quota_simulation --hours $(HOURS) --seeds 5 --jobs $$(nproc)

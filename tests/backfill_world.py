@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,16 @@ from fin_infra.calendars import get_calendar
 from fin_infra.cli import app
 from fin_infra.connections import Connection
 from fin_infra.engine.backfilling import Backfill, Plan, plan
+from fin_infra.engine.backfilling.reckoning import reckon, windows_of
 from fin_infra.project import init
 from fin_infra.providers import resolve
 from fin_infra.providers.alpaca.simulator import AlpacaSimulator, SimBrokerage
+from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
 from fin_infra.testing import VirtualClock, serve
 from tests.broker import BrokerWorld
+from tests.simulation.clock import SimClock, SimLoop
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LISTED = date(2004, 1, 1)
@@ -177,3 +181,88 @@ def linked(settings: Settings, now: Callable[[], datetime], **more: Any) -> Conn
 
 
 SEED = int(os.environ.get("FIN_INFRA_TEST_SEED", "20261124"))
+
+
+# -- virtual time ------------------------------------------------------------------------------------------------------
+
+AWAY = 0.1  # seconds until the vendor has answered
+
+
+async def at_once(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+@dataclass
+class Stage:
+    """One vendor, one key of 200 a minute, one worker."""
+
+    settings: Settings
+    clock: SimClock
+    names: list[str]
+    vendor: Any
+    ledger: MemoryLedger
+    latencies: list[float] = field(default_factory=list)
+    live_every: float = 1.1
+
+    @classmethod
+    def of(cls, folder: Path, names: list[str]) -> Stage:
+        folder.mkdir(exist_ok=True)
+        clock = SimClock(NOW)
+        vendor = broker([*names, "LIVE"], clock, limit_per_minute=200)
+        vendor.open_account("PK1", "secret of PK1", SimBrokerage("acc_empty"))
+        stage = cls(settings_of(folder), clock, names, vendor, MemoryLedger(clock))
+        linked(stage.settings, clock)
+        return stage
+
+    def run(self, act: Callable[[Runtime, Connection], Any]) -> Any:
+        loop = SimLoop(self.clock)
+        try:
+            return loop.run_until_complete(self._within(act))
+        finally:
+            loop.close()
+
+    async def _within(self, act: Callable[[Runtime, Connection], Any]) -> Any:
+        async with Runtime(
+            self.settings, now=self.clock, network=Wire(self.vendor, AWAY), offload=at_once, ledger=self.ledger
+        ) as runtime:
+            [connection] = runtime.connections.all()
+            return await act(runtime, connection)
+
+    async def backfill(
+        self, runtime: Runtime, connection: Connection, names: list[str], first: str
+    ) -> tuple[str, float]:
+        """Made as the command does: its id, and how long the dry run said that it takes."""
+        subjects = [f"us:{name}" for name in names]
+        made = plan(runtime.store, connection, "prices", subjects, date.fromisoformat(first), None, self.clock())
+        windows, units = await windows_of(made, runtime.quotas, self.clock())
+        told = reckon(made.calls, windows, self.ledger.frame(), self.clock(), units=units).seconds
+        one = runtime.backfiller.books.create(connection, "prices", made.subjects, made.first, made.last, made.chunks)
+        runtime.queue.enqueue_many([one.order])
+        return one.backfill_id, told
+
+    async def working(self, runtime: Runtime, until: Callable[[], bool], *, live: Connection | None = None) -> None:
+        """A worker at work, with somebody who waits for one instrument again and again, until it is so."""
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(runtime.run_worker(slots=4, stop=stop))]
+        if live is not None:
+            tasks.append(asyncio.create_task(self._live(runtime, live, stop)))
+        while not until():
+            await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.gather(*tasks)
+
+    async def _live(self, runtime: Runtime, connection: Connection, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            asked = sum("LIVE" in request for request in self.vendor.requests)
+            begun = self.clock.seconds
+            order = {"connection": connection.connection_id, "instruments": ["us:LIVE"]}
+            runtime.queue.enqueue("sync_prices", order, unique_key="live", lane="interactive")
+            while any(job.unique_key == "live" for job in runtime.queue.jobs()):
+                await asyncio.sleep(0.01)
+            assert sum("LIVE" in request for request in self.vendor.requests) > asked, "it asked the vendor"
+            self.latencies.append(self.clock.seconds - begun)
+            await asyncio.sleep(self.live_every)
+
+
+def state_of(runtime: Runtime, *ids: str) -> Callable[[], bool]:
+    return lambda: all(runtime.backfiller.books.get(one).state != "running" for one in ids)

@@ -169,7 +169,8 @@ def _of_quota(jobs: Sequence[Waiting], due: Sequence[Next], budget: Budget | Non
     if denied is not None and (denied.window is None or (first is not None and denied.at > max(first, now))):
         yield Reason(_code(denied), refusal(denied, budget.row), denied.at, _remedy(denied))
     if first is not None and first <= now and budget.ahead:
-        streams = "1 stream stands" if budget.ahead == 1 else f"{budget.ahead:,} streams stand"
+        more = " or more" if budget.starts_at is None else ""
+        streams = "1 stream stands" if budget.ahead == 1 else f"{budget.ahead:,} streams{more} stand"
         where = _of(budget.key)
         said = f"{streams} before it in the line for {where.provider} {where.short}"
         yield Reason("behind_others", said, budget.starts_at)

@@ -7,6 +7,10 @@ looked up before it is queued.
 Each tick admits what the key's windows can give within `HORIZON`, less what is queued and running. More urgent classes
 come first; within one, tenants in turn (see `fairness`), the earliest due time inside a tenant. Backfill has what is
 left, and a small share while it waits. A stream whose connection is itself out of quota is passed over.
+
+Units of a day, or a month, that do not suffice for all are not spent on what the next session makes old: streams of a
+session's schedule that got no unit wait for the next close, where that comes before the reset. One call then brings
+both sessions.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ from fin_infra.errors import StoreError, UsageError
 from fin_infra.planning.costs import Costs
 from fin_infra.planning.fairness import FairQueue
 from fin_infra.planning.rules import WEBHOOK
+from fin_infra.quotas.bounds import micros, period_of
 from fin_infra.quotas.declared import key_windows
 from fin_infra.quotas.ledger import Ledger
-from fin_infra.quotas.windows import LANES, Lane, Window, bound
+from fin_infra.quotas.windows import LANES, Calendar, Lane, Window, bound
 from fin_infra.store.base import Now, Stream
 from fin_infra.store.statements import fetched
 
@@ -119,11 +124,12 @@ class Key:
 
 
 class Admission:
-    """Decides which due rows are queued. `owner`: this planner's name, for leases in the ledger."""
+    """Decides which due rows are queued. `owner`: this planner's name, for leases in the ledger. `next_close`: when a
+    schedule that goes by a calendar's sessions is due next, in microseconds; None of others."""
 
     def __init__(
         self, ledger: Ledger, windows: WindowsOf, queue: PendingQueue, *, owner: str, now: Now,
-        horizon: float = HORIZON,
+        horizon: float = HORIZON, next_close: Callable[[str], int | None] = lambda schedule: None,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._windows_of = windows
@@ -131,6 +137,7 @@ class Admission:
         self._owner = owner
         self._now = now
         self._horizon = horizon
+        self._next_close = next_close
         self._costs = Costs(now)
         self._keys: dict[str, Key] = {}
         self._told = False
@@ -198,6 +205,7 @@ class Admission:
         spent = 0
         aside: list[DueRow] = []
         running: set[str] | None = None
+        late = self._late(sql, key)
         windows = [window for window in self._permitted(key.provider, key.name) if window.scope == "connection"]
 
         def take(lane: Lane, as_: Lane | None = None) -> int:
@@ -206,6 +214,9 @@ class Admission:
 
             def cost_of(row: DueRow) -> float | None:
                 nonlocal running
+                if row.schedule in late:
+                    aside.append(row)
+                    return None
                 if row.schedule == WEBHOOK:
                     if running is None:
                         running = self._queue.running([mark.stream for mark in key.lanes[lane]] + [row.stream])
@@ -264,6 +275,39 @@ class Admission:
             return self._windows_of(provider, key)
         except UsageError:
             return ()
+
+    def _late(self, sql: SqlConnection, key: Key) -> set[str]:
+        """Schedules whose streams wait for the next close."""
+        days = [
+            window for window in key_windows(self._permitted(key.provider, key.name), key.name)
+            if isinstance(window, Calendar)
+        ]  # fmt: skip
+        if not days:
+            return set()
+        now = micros(self._now())
+        end = min(period_of(window, now)[1] for window in days)
+        late: dict[str, int] = {}
+        for lane in (key.lanes["scheduled"], key.lanes["backfill"]):
+            for row in lane:
+                late[row.schedule] = late.get(row.schedule, 0) + self._costs.usual(
+                    sql, row.provider, row.dataset, row.lane
+                )
+        found = {name for name in late if (close := self._next_close(name)) is not None and close < end}
+        if not found:
+            return found
+        upcoming = fetched(
+            sql,
+            "SELECT COUNT(*) FROM due AS d JOIN connections AS c ON c.connection_id = d.connection_id WHERE d.schedule "
+            f"IN ({', '.join('?' * len(found))}) AND d.due_at > ? AND d.due_at < ? AND c.state = 'active' "
+            "AND COALESCE(c.quota_key, c.provider || '/' || c.connection_id) = ?",
+            (*found, now, end, key.name),
+        )[0][0]
+        try:
+            left = self._ledger.capacity(days, 0.0)
+        except StoreError as error:
+            self._tell(error)
+            return found
+        return found if left < 2 * sum(late[name] for name in found) + upcoming else set()
 
     @property
     def _until(self) -> datetime:

@@ -26,7 +26,7 @@ LAST = (
 OTHERS = (
     "SELECT AVG(calls) FROM (SELECT r.calls FROM (SELECT connection_id FROM connections WHERE provider = ? "
     f"LIMIT {SAMPLED}) AS c JOIN runs r ON r.connection_id = c.connection_id AND r.dataset = ? "
-    f"WHERE r.outcome IN ('ok', 'partial') AND r.calls > 0 AND (r.lane = 'backfill') = ? LIMIT {SAMPLED}) AS some"
+    f"WHERE r.outcome IN ('ok', 'partial') AND r.calls > 0 AND (r.lane = 'backfill') = ? LIMIT {SAMPLED}) AS sampled"
 )
 UNKNOWN = 1
 PART = 10

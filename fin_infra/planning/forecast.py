@@ -77,14 +77,15 @@ def _order(run: Run) -> tuple[bool, datetime, int]:
 def play(
     runs: Iterable[Run], ledger: Ledger | None, clock: Clock, end: datetime, *, windows: Sequence[Window] = (),
     following: Following = never, own: Callable[[str], Sequence[Window]] = lambda stream: (),
-    weight: Callable[[str], float] = lambda tenant: 1.0, until: str | None = None,
+    weight: Callable[[str], float] = lambda tenant: 1.0, until: str | None = None, most: int | None = None,
 ) -> list[Planned]:  # fmt: skip
     """The runs of one key from the clock's time up to `end`, in the order they start; then those that do not.
 
     `ledger`: a copy that nobody else uses, on `clock`; None where no window counts. `windows`: those that all calls of
-    the key share, `own`: those of a stream's connection alone. `until`: the play ends when this stream has started.
+    the key share, `own`: those of a stream's connection alone. `until`: the play ends when this stream has started, at
+    the latest when `most` runs have; the clock says how far it came.
     """
-    return _Play(ledger, clock, end, windows, following, own, weight).run(runs, until)
+    return _Play(ledger, clock, end, windows, following, own, weight).run(runs, until, most)
 
 
 class _Play:
@@ -99,9 +100,10 @@ class _Play:
         self._coming: list[tuple[datetime, int, Run]] = []
         self._lines: dict[Lane, FairQueue[Run]] = {lane: FairQueue(weight, _order) for lane in LANES}
         self._rows: dict[str, list[Run]] = {}  # due rows of a stream that waits: one run serves them all
+        self._promised: tuple[Lane, datetime] | None = None  # who was told to come back when
         self._denied: dict[str, Denied] = {}  # by lane, and by stream where its own windows deny
 
-    def run(self, runs: Iterable[Run], until: str | None) -> list[Planned]:
+    def run(self, runs: Iterable[Run], until: str | None, most: int | None) -> list[Planned]:
         found: list[Planned] = []
         for one in runs:
             self._push(one.due_at, one)
@@ -113,7 +115,7 @@ class _Play:
                 late = run.due_at < self._clock.at
                 denied = self._denied.pop(run.stream, None) or self._denied.get(lane)
                 found.append(Planned(run, self._clock.at, denied if late else None))
-            if run.stream == until:
+            if run.stream == until or len(found) == most:
                 return found
             self._follow(run, rows, spent)
         return [*found, *self._left()]
@@ -126,10 +128,12 @@ class _Play:
             lane = next((lane for lane in LANES if len(self._lines[lane])), None)
             later = self._coming[0][0] if self._coming else self._end
             if lane is not None:
-                denied = self._probed(lane)
+                denied = None if (lane, self._clock.at) == self._promised else self._probed(lane)
+                self._promised = None
                 if denied is None:
                     return lane
                 self._denied[lane] = denied
+                self._promised = lane, denied.at
                 later = min(later, max(denied.at, self._clock.at + LEAST))
             if later >= self._end:
                 return None

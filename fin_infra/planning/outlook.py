@@ -23,14 +23,16 @@ from fin_infra.quotas.base import CountingLedger
 from fin_infra.quotas.ledger import Denied
 from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.quotas.rehearsal import rehearsal
-from fin_infra.quotas.windows import Lane, Spacing, Window, bound
+from fin_infra.quotas.windows import SHORT, Lane, Rolling, Spacing, Window, bound
 from fin_infra.store import Store
 from fin_infra.store.base import Stream
 from fin_infra.store.codec import from_micros
 from fin_infra.store.statements import fetched
 
 FORESEEN = timedelta(hours=24)
-"""How far the start of a single stream is looked for."""
+"""How far the start of a single stream is looked for, """
+MOST = 3_000
+"""and past how many others at most."""
 WindowsOf = Callable[[str, str], Sequence[Window]]
 """What a provider permits a quota key, unbound."""
 
@@ -102,7 +104,8 @@ class Outlook:
         self.idle: list[Linked] = []  # connections that are not planned: their owner has to act
         self.keys: dict[str, Key] = {}
         self._new: dict[Stream, list[Next]] = {}
-        self._own: dict[str, tuple[Window, ...]] = {}
+        self._copies: dict[str, tuple[MemoryLedger, tuple[Window, ...]]] = {}
+        self._own: dict[str, dict[str, tuple[Window, ...]]] = {}  # by key and connection
         with store.reading() as sql:
             self._read(sql, [job for job in jobs if job.unique_key])
 
@@ -118,20 +121,26 @@ class Outlook:
                 calls[stream, lane] = costs.of(sql, one.provider, stream, _lane(lane))
             key.runs.append(Run(str(stream), schedule, job, one.tenant, _lane(lane), at, calls[stream, lane]))
 
+        leads: dict[tuple[str, str], list[tuple[Schedule, str]]] = {}
         for one in linked.values():
             if one.state != "active":
                 self.idle.append(one)
                 continue
             key = self.keys.setdefault(one.quota_key, Key(one.quota_key, one.provider))
             key.weights[one.tenant] = key.weights.get(one.tenant, 0) + 1
-            for schedule in self._schedules.values():
-                if (lead := driven(schedule, one.provider, one.tenant)) is not None:
-                    stream = Stream(one.connection_id, lead)
-                    row = due.get((schedule.name, *stream))
-                    if row is None:
-                        self._new.setdefault(stream, []).append(Next(schedule.name, self.now, new=True))
-                    at = self._due_at(schedule, stream, row)
-                    add(one, stream, schedule.name, schedule.rule.job, schedule.rule.lane, at)
+            if (one.provider, one.tenant) not in leads:
+                leads[one.provider, one.tenant] = [
+                    (schedule, lead)
+                    for schedule in self._schedules.values()
+                    if (lead := driven(schedule, one.provider, one.tenant)) is not None
+                ]
+            for schedule, lead in leads[one.provider, one.tenant]:
+                stream = Stream(one.connection_id, lead)
+                row = due.get((schedule.name, *stream))
+                if row is None:
+                    self._new.setdefault(stream, []).append(Next(schedule.name, self.now, new=True))
+                at = self._due_at(schedule, stream, row)
+                add(one, stream, schedule.name, schedule.rule.job, schedule.rule.lane, at)
         for name, connection_id, dataset, _, lane, at, _ in due.values():
             if name == WEBHOOK and connection_id in linked and linked[connection_id].state == "active":
                 add(linked[connection_id], Stream(connection_id, dataset), "", WEBHOOK, lane, from_micros(at))
@@ -167,22 +176,31 @@ class Outlook:
 
     def line(self, key: Key, end: datetime, *, until: str | None = None) -> Line:
         """How the line of one key goes up to `end`, or to the start of the stream `until`."""
-        clock = Clock(self.now)
-        ledger, shared = self.rehearsed(key, clock)
-        planned = play(
-            key.runs, ledger, clock, end, windows=shared, following=self._following,
-            own=lambda stream: self._of_connection(key, stream), weight=lambda tenant: key.weights.get(tenant, 1),
-            until=until,
-        )  # fmt: skip
+        planned, _ = self._played(key, end, until, None)
         needed = sum(int(p.run.calls) for p in planned)
+        copy, shared = self.rehearsed(key)
         counted = [window for window in shared if not isinstance(window, Spacing)]
         if not counted:
             return Line(key, planned, needed)
-        fresh, _ = self.rehearsed(key, Clock(self.now))
         horizon = (end - self.now - LEAST).total_seconds()  # what is free at its very end is not within it
-        room = {window.key: fresh.capacity((window,), horizon) for window in counted}
+        room = {window.key: copy.capacity((window,), horizon) for window in counted}
         least = min(counted, key=lambda window: room[window.key])
         return Line(key, planned, needed, room[least.key], least)
+
+    def _played(
+        self, key: Key, end: datetime, until: str | None, most: int | None
+    ) -> tuple[Sequence[Planned], datetime]:
+        """The runs, and how far the play came."""
+        clock = Clock(self.now)
+        copy, shared = self.rehearsed(key)
+        own = {window.key: window for windows in self._own[key.name].values() for window in windows}
+        ledger = rehearsal(copy, [*shared, *own.values()], clock) if shared or own else None
+        planned = play(
+            key.runs, ledger, clock, end, windows=shared, following=self._following,
+            own=lambda stream: self._own[key.name].get(stream.partition("/")[0], ()),
+            weight=lambda tenant: key.weights.get(tenant, 1), until=until, most=most,
+        )  # fmt: skip
+        return planned, clock.at
 
     def new(self, stream: Stream) -> Sequence[Next]:
         """The schedules that drive a stream without a due time yet."""
@@ -202,52 +220,57 @@ class Outlook:
         calls = first.calls
         end = self.now + FORESEEN
         try:
-            copy, shared = self.rehearsed(key, Clock(self.now))
-            windows = [*shared, *self._of_connection(key, name)]
+            copy, shared = self.rehearsed(key)
+            windows = [*shared, *self._own[key.name].get(stream.connection_id, ())]
+            copy = rehearsal(copy, windows, lambda: self.now)
             answer = copy.acquire(windows, lane=_lane(lane or first.lane)) if windows else None
-            if first.due_at >= end:
-                planned: Sequence[Planned] = ()
-            else:
-                planned = self.line(key, end, until=name).planned
+            planned, reached = self._played(key, end, name, MOST) if first.due_at < end else ((), end)
         except (StoreError, UsageError):  # it cannot be read, or is not ours: no call is made either way
-            gone = Denied(0.0, self.now, None, "unreachable")
-            return Budget(quota_key, calls, denied=gone)
+            return Budget(quota_key, calls, denied=Denied(0.0, self.now, None, "unreachable"))
         denied = answer if isinstance(answer, Denied) else None
         row = None
         if denied is not None and denied.window is not None:
             rows = copy.frame().iter_rows(named=True)
             row = next((row for row in rows if row["window"] == denied.window.key), None)
-        starts = [number for number, p in enumerate(planned) if p.run.stream == name and p.starts_at is not None]
-        if not starts:
-            return Budget(quota_key, calls, denied, row, until=end if first.due_at < end else None)
-        ahead = sum(p.run.due_at <= self.now for p in planned[: starts[0]]) if first.due_at <= self.now else 0
-        return Budget(quota_key, calls, denied, row, ahead, planned[starts[0]].starts_at)
+        waiting = first.due_at <= self.now
+        ahead = {p.run.stream for p in planned if p.run.due_at <= self.now} - {name} if waiting else ()
+        if not planned or planned[-1].run.stream != name or (start := planned[-1].starts_at) is None:
+            until = None if first.due_at >= end else end if len(planned) < MOST else reached
+            return Budget(quota_key, calls, denied, row, len(ahead), until=until)
+        return Budget(quota_key, calls, denied, row, len(ahead), start)
 
-    def rehearsed(self, key: Key, clock: Clock) -> tuple[MemoryLedger, tuple[Window, ...]]:
-        """A copy of the ledger for this key, and the windows that its calls share.
+    def rehearsed(self, key: Key) -> tuple[MemoryLedger, tuple[Window, ...]]:
+        """A copy of the ledger for this key at the present moment, and the windows that its calls share.
 
         Of windows of single endpoints the widest count, as for the planner: which one a stream needs is not known here.
         """
+        known = self._copies.get(key.name)
+        if known is not None:
+            return known
         windows = self._windows(key.provider, key.name)
         endpoints = sorted({endpoint for window in windows for endpoint in window.endpoints}) or [""]
         groups = [
             bound((w for w in windows if w.scope == "key"), holder=key.name, connection="", account="", endpoint=one)
             for one in endpoints
         ]
-        of_connections = [w for run in key.runs for w in self._of_connection(key, run.stream)]
-        everything = list({w.key: w for group in [*groups, of_connections] for w in group}.values())
+        single = [w for w in windows if w.scope == "connection" and not w.endpoints]
+        own = {
+            one: bound(single, holder=key.name, connection=one, account="", endpoint="")
+            for one in dict.fromkeys(run.stream.partition("/")[0] for run in key.runs) if single
+        }  # fmt: skip
         if self._ledger is None:
             self._ledger = self._open()
-        copy = rehearsal(self._ledger or MemoryLedger(clock), everything, clock)
-        return copy, max(groups, key=lambda group: copy.capacity(group, 3600.0) if group else 0)
-
-    def _of_connection(self, key: Key, stream: str) -> tuple[Window, ...]:
-        """Windows of a stream's connection alone, whatever its calls are."""
-        connection_id = stream.partition("/")[0]
-        if connection_id not in self._own:
-            own = (w for w in self._windows(key.provider, key.name) if w.scope == "connection" and not w.endpoints)
-            self._own[connection_id] = bound(own, holder=key.name, connection=connection_id, account="", endpoint="")
-        return self._own[connection_id]
+        everything = list({w.key: w for group in [*groups, *own.values()] for w in group}.values())
+        copy = rehearsal(self._ledger or MemoryLedger(lambda: self.now), everything, lambda: self.now)
+        used = {row["window"] for row in copy.frame().iter_rows(named=True) if row["used"] or row["blocked_until"]}
+        # a run every few hours meets a short window of its own connection only if something of it is spent now
+        self._own[key.name] = {
+            one: tuple(w for w in mine if w.key in used or not isinstance(w, Rolling) or w.period > SHORT)
+            for one, mine in own.items()
+        }
+        shared = max(groups, key=lambda group: copy.capacity(group, 3600.0) if group else 0)
+        self._copies[key.name] = copy, shared
+        return copy, shared
 
     def _following(self, run: Run, at: datetime) -> datetime | None:
         return self._schedules[run.schedule].due_after_run(at, run.stream)

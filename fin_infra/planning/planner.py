@@ -133,7 +133,9 @@ class Planner:
         self._admission: Admission | None = None
         if ledger is not None and windows is not None:
             owner = f"{os.getpid()}.{secrets.token_hex(4)}"
-            self._admission = Admission(ledger, windows, queue, owner=owner, now=now, horizon=horizon)
+            self._admission = Admission(
+                ledger, windows, queue, owner=owner, now=now, horizon=horizon, next_close=self._next_close
+            )  # fmt: skip
         self._read_until: datetime | None = None
         self._anew_at: datetime | None = None
 
@@ -313,6 +315,13 @@ class Planner:
         marked = [d.unique_key for d in due if d.mark]
         running = self._queue.running(marked) if marked else set()
         return [d for d in due if not (d.mark and d.unique_key in running)]
+
+    def _next_close(self, name: str) -> int | None:
+        """When a schedule is due next that goes by a calendar's sessions; None of others."""
+        schedule = self._schedules.get(name)
+        if schedule is None or schedule.mic is None or schedule.rule.at is None:
+            return None
+        return micros(schedule.due_after(self._now(), ""))
 
     def _job_of(self, provider: str, lead: str) -> str | None:
         """The job that drives the stream: the one of its dataset, else one of another that the same source feeds."""

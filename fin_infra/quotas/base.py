@@ -50,8 +50,9 @@ class CountingLedger:
         self._known: dict[str, Spec] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def _run(self, keys: Sequence[str], act: Callable[[State], T]) -> T:
-        """Runs `act` in a transaction that has the rows of `keys` for itself."""
+    def _run(self, keys: Sequence[str], act: Callable[[State], T], *, reading: bool = False) -> T:
+        """Runs `act` in a transaction that has the rows of `keys` for itself; `reading`: it need not, nothing is kept,
+        and nobody is held up."""
         raise NotImplementedError
 
     def _declarations(self) -> Iterable[str]:
@@ -116,7 +117,9 @@ class CountingLedger:
     def capacity(self, windows: Sequence[Window], horizon: float, *, lane: Lane = "scheduled") -> int:
         specs = self._specs(windows)
         span = round(horizon * SECOND)
-        return self._run([spec.key for spec in specs], lambda state: counting.capacity(state, specs, span, lane))
+        return self._run(
+            [spec.key for spec in specs], lambda state: counting.capacity(state, specs, span, lane), reading=True
+        )
 
     def lease(self, name: str, owner: str, seconds: float) -> bool:
         raise NotImplementedError
@@ -126,7 +129,9 @@ class CountingLedger:
 
         specs = sorted((Spec(declared(text), self._timeout) for text in self._declarations()), key=lambda s: s.key)
         rows: list[dict[str, Any]] = self._run(
-            [spec.key for spec in specs], lambda state: [counting.described(state, spec) for spec in specs]
+            [spec.key for spec in specs],
+            lambda state: [counting.described(state, spec) for spec in specs],
+            reading=True,
         )
         instant = pl.Datetime("us", "UTC")
         return pl.DataFrame(

@@ -627,7 +627,7 @@ def described(state: State, spec: Spec) -> dict[str, Any]:
         case Calendar(unit=unit):
             found |= {"kind": unit, "reset_at": moment(spec.bounds(now)[1]), "reserve": _kept_in_day(spec, row, now, 0)}
         case Rolling(period=period):
-            last = state.newest(spec.key)
+            last = state.newest(spec.key) if row.used else 0
             found |= {"period_seconds": period, "reset_at": moment(last + spec.period) if last else None}
             if spec.long and row.urgent:
                 freed = [(stamp + spec.period, units) for stamp, units in state.grains(spec.key, spec.grain)]

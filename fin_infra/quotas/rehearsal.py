@@ -31,7 +31,8 @@ def rehearsal(ledger: CountingLedger, windows: Sequence[Window], now: Callable[[
         return copy
 
     def read(state: State) -> None:
-        raise _Read([(replace(state.row(spec.key)), list(state.entries(spec.key))) for spec in specs])
+        rows = [replace(state.row(spec.key)) for spec in specs]
+        raise _Read([(row, list(state.entries(row.key)) if row.used else []) for row in rows])
 
     try:
         ledger._run([spec.key for spec in specs], read)

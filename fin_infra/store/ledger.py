@@ -54,6 +54,7 @@ _READ = f"SELECT key, {', '.join(KEPT)} FROM fin_infra_windows"
 _INSERT = f"INSERT INTO fin_infra_windows (key, {', '.join(KEPT)}, declaration) VALUES ({'?, ' * len(KEPT)}?, '')"
 _SAVE = f"UPDATE fin_infra_windows SET {', '.join(f'{name} = ?' for name in KEPT)} WHERE key = ?"
 _CLOCK = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+_COUNTING = "FROM fin_infra_entries WHERE key = ? AND stamp > ?"
 _LEASE = (
     "INSERT INTO fin_infra_leases (name, owner, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE "
     "SET owner = excluded.owner, until = excluded.until "
@@ -73,17 +74,19 @@ class _Session:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.long_way = False
+        self.reading = False
         self._keys: Sequence[str] = ()
+        self._ended: dict[str, int] = {}
         self._rows: dict[str, Row] = {}
         self._new: list[str] = []
         self._declared: list[tuple[str, str]] = []
 
     def begin(self, keys: Sequence[str]) -> None:
         self._keys, self._rows = keys, {}
-        self._new, self._declared = [], []
+        self._new, self._declared, self._ended = [], [], {}
 
     def commit(self) -> None:
-        if self._rows:
+        if self._rows and not self.reading:
             new, declared = self._new, self._declared
             many = self.connection.executemany
             if new:
@@ -116,14 +119,18 @@ class _Session:
 
     def expire(self, key: str, until: int) -> tuple[int, int]:
         execute = self.connection.execute
-        gone = execute("DELETE FROM fin_infra_entries WHERE key = ? AND stamp <= ? RETURNING units", (key, until))
-        freed = sum(units for (units,) in gone.fetchall())
-        first = execute("SELECT stamp FROM fin_infra_entries WHERE key = ? ORDER BY stamp LIMIT 1", (key,)).fetchone()
+        if self.reading:  # passed over, and taken out by the next call that is given
+            freed = self.units(key, until)
+            self._ended[key] = until
+        else:
+            gone = execute("DELETE FROM fin_infra_entries WHERE key = ? AND stamp <= ? RETURNING units", (key, until))
+            freed = sum(units for (units,) in gone.fetchall())
+        first = execute(f"SELECT stamp {_COUNTING} ORDER BY stamp LIMIT 1", (key, until)).fetchone()
         return freed, first[0] if first else FAR
 
     def entries(self, key: str) -> Iterable[tuple[int, int]]:
         found: Iterable[tuple[int, int]] = self.connection.execute(
-            "SELECT stamp, units FROM fin_infra_entries WHERE key = ? ORDER BY stamp, entry", (key,)
+            f"SELECT stamp, units {_COUNTING} ORDER BY stamp, entry", self._counting(key)
         )
         return found
 
@@ -131,24 +138,25 @@ class _Session:
         if grain == 1:
             return list(self.entries(key))
         found = self.connection.execute(
-            f"SELECT MAX(stamp), CAST(SUM(units) AS BIGINT) FROM fin_infra_entries WHERE key = ? "
-            f"GROUP BY stamp / {grain:d} ORDER BY 1",
-            (key,),
+            f"SELECT MAX(stamp), CAST(SUM(units) AS BIGINT) {_COUNTING} GROUP BY stamp / {grain:d} ORDER BY 1",
+            self._counting(key),
         )
         return cast(Sequence[tuple[int, int]], found.fetchall())
 
     def units(self, key: str, until: int) -> int:
         found = self.connection.execute(
-            "SELECT CAST(COALESCE(SUM(units), 0) AS BIGINT) FROM fin_infra_entries WHERE key = ? AND stamp <= ?",
-            (key, until),
+            f"SELECT CAST(COALESCE(SUM(units), 0) AS BIGINT) {_COUNTING} AND stamp <= ?", (*self._counting(key), until)
         )
         return int(found.fetchone()[0])
 
     def newest(self, key: str) -> int:
         found = self.connection.execute(
-            "SELECT stamp FROM fin_infra_entries WHERE key = ? ORDER BY stamp DESC LIMIT 1", (key,)
+            f"SELECT stamp {_COUNTING} ORDER BY stamp DESC LIMIT 1", self._counting(key)
         ).fetchone()
         return found[0] if found else 0
+
+    def _counting(self, key: str) -> tuple[str, int]:
+        return key, self._ended.get(key, -FAR)
 
     def add(self, entry: str, key: str, stamp: int, units: int, *, sent: bool) -> None:
         self.connection.execute(
@@ -209,7 +217,7 @@ class _Sqlite(_Session):
 
     def begin(self, keys: Sequence[str]) -> None:
         super().begin(keys)
-        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("BEGIN" if self.reading else "BEGIN IMMEDIATE")
         self.now = time.time_ns() // 1000 if self._now is None else micros(self._now())
 
     def _load(self) -> None:
@@ -237,6 +245,12 @@ class _Postgres(_Session):
 
     def begin(self, keys: Sequence[str]) -> None:
         super().begin(keys)
+        if self.reading:
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            found = self.connection.execute(f"{_READ} WHERE key = ANY(?)", (list(keys),)).fetchall()
+            self._rows = {values[0]: Row(*values) for values in found}
+            self.now = self._clock() if self._now is None else micros(self._now())
+            return
         asked = time.time_ns() // 1000
         while True:
             # an inner query, so that the clock is read when a row is locked and not when it is found
@@ -298,10 +312,10 @@ class SqlLedger(CountingLedger):
         with self._lock:
             self._drop()
 
-    def _run(self, keys: Sequence[str], act: Callable[[State], T]) -> T:
+    def _run(self, keys: Sequence[str], act: Callable[[State], T], *, reading: bool = False) -> T:
         with self._lock:
             try:
-                return self._transaction(keys, act)
+                return self._transaction(keys, act, reading)
             except Exception as error:
                 if not _of_driver(error):
                     raise
@@ -311,12 +325,13 @@ class SqlLedger(CountingLedger):
                     with rim(self.url):
                         raise
             with rim(self.url):
-                return self._transaction(keys, act)  # an idle connection that the server has left
+                return self._transaction(keys, act, reading)  # an idle connection that the server has left
 
-    def _transaction(self, keys: Sequence[str], act: Callable[[State], T]) -> T:
+    def _transaction(self, keys: Sequence[str], act: Callable[[State], T], reading: bool) -> T:
         session = self._session
         if session is None:
             session = self._session = self._opened()
+        session.reading = reading
         while True:
             try:
                 session.begin(keys)
@@ -350,7 +365,7 @@ class SqlLedger(CountingLedger):
             found = cast(_Session, state).connection.execute("SELECT declaration FROM fin_infra_windows")
             return [text for (text,) in found.fetchall()]
 
-        return self._run((), all_of_them)
+        return self._run((), all_of_them, reading=True)
 
     def _forked(self) -> None:
         """In the child: the parent's connection is left alone, open as it is, for closing it would close the file's

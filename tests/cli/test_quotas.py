@@ -20,6 +20,7 @@ import pytest
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.teller.simulator import Fault, TellerSimulator
 from fin_infra.quotas.ledger import FRAME, Denied
+from fin_infra.quotas.overrides import overrides
 from fin_infra.quotas.windows import Rolling
 from fin_infra.store.ledger import SqlLedger, open_ledger
 from tests.cli.conftest import Cli
@@ -251,3 +252,13 @@ def test_the_plan_in_force_and_windows_of_the_settings_are_told(cli: Cli, monkey
     said = cli("providers", "show", "alpaca")
     assert said.code == 2
     assert "FIN_INFRA_ALPACA_PLAN" in said.error
+
+
+def test_the_figures_in_the_how_to_are_of_the_form_that_the_settings_take() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/live-on-a-free-tier.md").read_text(encoding="utf-8")
+    lines = re.findall(r'FIN_INFRA_TELLER_QUOTAS="([^"]+)"', page)
+    assert [len(overrides(line, "X")) for line in lines] == [1, 3]
+    loose = [part for part in re.findall(r"`([^`]+)`", page) if re.search(r"[0-9]/(day\(|[0-9])", part)]
+    assert len(loose) >= 2
+    for part in loose:
+        assert overrides(part if "=" in part else f"name={part}", "X"), part

@@ -110,7 +110,7 @@ class Told:
 
 def driven(
     vendor: Vendor, windows: tuple[Window, ...], seconds: float, seed: int, *, way: float = 0.5, work: float = 0.0,
-    callers: int = 10,
+    callers: int = 10, learns: bool = False,
 ) -> Told:  # fmt: skip
     """Callers that always want another call and come back at their ETA. On the way each way up to `way` seconds."""
     draw, told, now = random.Random(seed), Told(), START
@@ -134,6 +134,9 @@ def driven(
             served = vendor.asked(at)
             told.served += served
             told.refused += not served
+            if learns and not served:
+                assert grant is not None
+                ledger.throttled(grant, grant.windows)
             heapq.heappush(events, (at + work + draw.uniform(0.0, way), next(order), "answer", grant))
         else:
             assert grant is not None
@@ -191,3 +194,12 @@ def test_a_vendor_that_estimates_is_not_tripped(limit: int, ceiling: float) -> N
         told = driven(CounterVendor(limit, 60.0, 17.3 * seed), paced((window,)), 10 * 60.0, seed)
         assert told.refused == 0
         assert told.served >= (ceiling - 0.01) * limit * 10, told
+
+
+@guarded("a refusal lowers the limit", "quotas/counting.py", "DOWN = 0.9 ", "DOWN = 1.0 ")
+@pytest.mark.parametrize("real", [20, 24, 27])
+def test_a_limit_that_is_declared_too_high_is_learned(real: int) -> None:
+    """Thirty a minute are declared."""
+    told = driven(SlidingVendor(real, 60.0), paced((Rolling("minute", 30, 60.0),)), 5 * 3600.0, 1, learns=True)
+    assert told.refused < 0.005 * told.served
+    assert told.served >= 0.9 * real * 300

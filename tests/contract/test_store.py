@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from fin_infra.connections import LeftOut
 from fin_infra.datasets import DATASETS, SYNCED, dataset
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.balances import Balances
@@ -630,18 +631,18 @@ def traces(store: Store, *marks: str) -> list[str]:
 
 def test_accounts_are_left_out_and_taken_in(bench: Bench) -> None:
     links, con = bench.connections, bench.connection.connection_id
-    assert links.left_out(con) == (frozenset(), False)
+    assert links.left_out(con) == LeftOut()
     for _ in range(2):  # twice is as good as once
         links.leave_out(con, ["a", "b"])
     links.leave_out(con, new_ones=True)
-    assert links.left_out(con) == ({"a", "b"}, True)
+    assert links.left_out(con) == LeftOut(frozenset("ab"), True)
     links.take_in(con, ["a"])
-    assert links.left_out(con) == ({"b"}, True)
+    assert links.left_out(con) == LeftOut(frozenset("b"), True)
     other = bench.link("ada").connection_id
     links.leave_out(other, ["b"])
     links.take_in(con)
-    assert links.left_out(con) == (frozenset(), False)
-    assert links.left_out(other) == ({"b"}, False)
+    assert links.left_out(con) == LeftOut()
+    assert links.left_out(other) == LeftOut(frozenset("b"))
 
 
 def test_erasing_a_connection_leaves_no_trace_in_any_table(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulator.fleet import WORKERS, Run, middle, run
+from tests.emulator.fleet import MIGRATING, WORKERS, Run, middle, run
 from tests.emulator.limiters import LIMITERS, Line, ceiling
 from tests.emulator.vendor import HEADERS, Terms
 from tests.postgres import PostgresServer, postgres_server
@@ -80,7 +80,8 @@ def lived(cell: Cell, folder: Path, server: PostgresServer | None, given: argpar
     folder.mkdir()
     if cell.ledger == "postgres":
         assert server is not None
-        url = server.migrated()
+        with MIGRATING:
+            url = server.migrated()
     else:
         url = f"sqlite:///{folder / 'fin.db'}"
     every = max(2, round(cell.terms.period / 2))

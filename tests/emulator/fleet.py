@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ OVERLOAD = 2.7
 WORKERS = 4
 PRELOAD = ["fin_infra.cli.worker", "fin_infra.runtime", "fin_infra.providers.teller", "fin_infra.datasets.operations",
            "tests.emulator.fleet"]  # fmt: skip
-START = 60.0  # seconds until the first call must have come
+MIGRATING = threading.Lock()
+"""Migrations are made one at a time in a process: what runs them keeps their state in its modules."""
+START = 120.0  # seconds until the first call must have come
 
 
 def quotas(terms: Terms) -> str:
@@ -64,6 +67,8 @@ class Run:
     count: int
     calls: list[Counted]
     orders: list[Order] = field(default_factory=list)
+    starved: float = 0.0
+    """Seconds that the worker which fared worst wanted a processor and had none: the machine had other work."""
 
     @property
     def refused(self) -> int:
@@ -91,6 +96,12 @@ class Run:
         """The share of the permitted calls that was used, in the windows behind the first."""
         counts = self.windows()
         return sum(counts) / (len(counts) * self.terms.limit)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that a call took at the vendor and on the line, on average."""
+        taken = [call.back - call.came for call in self.calls if call.back]
+        return sum(taken) / len(taken)
 
     def waits(self) -> list[float]:
         """Seconds that each order waited for us, the vendor's own time and that on the line left out: from the order to
@@ -134,7 +145,8 @@ class Fleet:
             "FIN_INFRA_TELLER_BASE_URL": vendor.url, "FIN_INFRA_TELLER_QUOTAS": quotas(vendor.terms), **(more or {}),
         }  # fmt: skip
         self.settings = Settings(store_url=store_url, project=project, vault_key_file=key)
-        self.connections = asyncio.run(self._link(logins))
+        with MIGRATING:
+            self.connections = asyncio.run(self._link(logins))
 
     async def _link(self, logins: int) -> list[str]:
         async with Runtime(self.settings) as runtime:
@@ -145,8 +157,8 @@ class Fleet:
         return [connection.connection_id for connection in found]
 
     @contextmanager
-    def working(self, workers: int = WORKERS) -> Iterator[None]:
-        """So many worker processes until the block ends. Raises when one of them has ended by itself."""
+    def working(self, workers: int = WORKERS) -> Iterator[list[int]]:
+        """So many worker processes until the block ends; their pids. Raises when one of them has ended by itself."""
         processes = [
             self._context.Process(target=work, args=(self.environment, self.folder), daemon=True)
             for _ in range(workers)
@@ -154,7 +166,7 @@ class Fleet:
         for process in processes:
             process.start()
         try:
-            yield
+            yield [process.pid for process in processes if process.pid is not None]
             ended = [process.exitcode for process in processes if not process.is_alive()]
             assert not ended, f"workers ended by themselves: {ended}\n{self.said()}"
         finally:
@@ -185,6 +197,12 @@ class Fleet:
         return Order(login, at)
 
 
+def kept_waiting(pid: int) -> float:
+    """Seconds that a process was ready to run and had no processor, as Linux counts them; 0 elsewhere."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[1]) for path in threads) / 1e9
+
+
 def logins_of(terms: Terms, every: int, overload: float = OVERLOAD) -> int:
     """So many that their syncs of one call each are more by `overload` than what is permitted."""
     return round(overload * terms.limit * every / terms.period)
@@ -209,13 +227,13 @@ def run(
     orders: list[Order] = []
     with standing(context, terms, logins) as vendor:
         fleet = Fleet(folder, store_url, vendor, logins, every=every, context=context, more=more)
-        with fleet.working(workers):
+        with fleet.working(workers) as pids:
             patience = time.monotonic() + START
             while not calls:
                 assert time.monotonic() < patience, f"no call came in {START:.0f} s\n{fleet.said()}"
                 time.sleep(0.05)
                 calls += vendor.counted()
-            begin = calls[0].at
+            begin, waited = calls[0].at, [kept_waiting(pid) for pid in pids]
             end = begin + (windows + 1) * terms.period
             next_order = begin + orders_from * terms.period if orders_every else end
             last_order = end - 4 * terms.line.longest - 2.0  # its answers are to be seen
@@ -228,7 +246,8 @@ def run(
                     next_order += orders_every * draw.uniform(0.5, 1.5)
                 time.sleep(max(0.0, min(0.2, next_order - time.time(), end + 0.2 - time.time())))
             calls = vendor.counted()
-    return Run(terms, windows, calls, orders)
+            starved = max(kept_waiting(pid) - before for pid, before in zip(pids, waited, strict=True))
+    return Run(terms, windows, calls, orders, starved)
 
 
 def middle(values: Sequence[float]) -> float:

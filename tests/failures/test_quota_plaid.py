@@ -26,7 +26,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlaidWorl
 
 async def long_history(world: PlaidWorld, pages: int) -> int:
     """An Item whose brokerage account fills so many pages, half of the last one. How many rows these are."""
-    await world.link(bank(), investment())
+    await world.link(bank(), investment(), token="access-production-1")
     broker(world.item)
     rows = pages * PAGE - PAGE // 2
     newest = date(2026, 11, 20)

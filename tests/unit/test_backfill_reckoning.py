@@ -1,0 +1,55 @@
+"""What a backfill costs: pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fin_infra.engine.backfilling.reckoning import duration, reckon
+from fin_infra.quotas.memory import MemoryLedger
+from fin_infra.quotas.windows import Rolling, paced
+from tests.backfill_world import NOW
+from tests.simulation.clock import SimClock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.2, "1 second"), (44, "44 seconds"), (90, "2 minutes"), (2400, "40 minutes"), (5400, "1.5 hours"),
+     (86_400, "24 hours"), (12 * 86_400, "12 days"), (2.25 * 86_400, "2.2 days")],
+)  # fmt: skip
+def test_a_length_of_time_for_people(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("window", "calls", "told"),
+    [(Rolling("day", 25, 86400.0), 310, "25 a day: 12 days"), (Rolling("minute", 75, 60.0), 3000, "75 a minute: 39 minutes"),
+     (Rolling("minute", 200, 60.0), 152, "200 a minute: 30 seconds")],
+)  # fmt: skip
+def test_each_window_is_told(window: Rolling, calls: int, told: str) -> None:
+    frame = MemoryLedger(SimClock(NOW)).frame()
+    assert reckon(calls, paced((window,)), frame, NOW).costs[0].sentence() == told
+
+
+def test_many_calls_go_on_at_the_pace_of_those_that_were_played() -> None:
+    frame, windows = MemoryLedger(SimClock(NOW)).frame(), paced((Rolling("minute", 200, 60.0),))
+    many = reckon(200_000, windows, frame, NOW).seconds
+    assert many == pytest.approx(200_000 / 200 * 60, rel=0.01)
+
+
+def test_a_used_up_day_counts_in_what_the_dry_run_tells() -> None:
+    clock = SimClock(NOW)
+    ledger, day = MemoryLedger(clock), Rolling("vendor/app#day", 25, 86400.0)
+    for _ in range(20):
+        ledger.settle(ledger.acquire((day,)))  # type: ignore[arg-type]
+        clock.hop(timedelta(minutes=6))
+    frame = ledger.frame()
+    told = reckon(30, (day,), frame, clock())
+    assert told.costs[0].sentence() == "25 a day: 24 hours"
+    begun = clock.seconds
+    for _ in range(30):
+        while not hasattr(answer := ledger.acquire((day,), lane="backfill"), "id"):
+            clock.hop(timedelta(seconds=answer.eta))
+        ledger.settle(answer)  # type: ignore[arg-type]
+    assert told.seconds == pytest.approx(clock.seconds - begun, rel=0.05)
