@@ -47,10 +47,13 @@ BUDGETS: dict[str, tuple[str, float | None]] = {
     "quota_acquire.memory": ("us", 20.0),
     "quota_acquire.sqlite": ("us", 100.0),
     "quota_deny_15k.sqlite": ("us", 200.0),
+    "quota_used": ("share", 0.98),
+    "quota_429": ("count", 0.0),
     "import": ("s", 0.3),
     "help": ("s", 0.5),
 }
-"""Unit and budget by name, in the order they are shown. A rate's budget is a floor, every other one a ceiling."""
+"""Unit and budget by name, in the order they are shown. The budget of a rate or a share is a floor, every other one a
+ceiling."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Figure:
     def met(self) -> bool:
         if self.budget is None:
             return True
-        return self.value >= self.budget if self.unit.endswith("/s") else self.value <= self.budget
+        floor = self.unit.endswith("/s") or self.unit == "share"
+        return self.value >= self.budget if floor else self.value <= self.budget
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -102,11 +103,12 @@ def microseconds(admit: Callable[[], bool], admissions: int = ADMISSIONS) -> flo
     return median(taken[admissions // 10 :]) / 1000
 
 
-def measured(folder: Path) -> dict[str, dict[str, float]]:
-    """What the peers need and reach, by peer; measured now, in their environment."""
-    done = subprocess.run(
-        [str(PYTHON), "-m", "bench.quota_peers", str(folder)], cwd=ROOT, capture_output=True, text=True
-    )  # fmt: skip
+def measured() -> dict[str, dict[str, float]]:
+    """What the peers need and reach now, in their environment: by the name of our figure and the peer."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(PYTHON), "-m", "bench.quota_peers", folder], cwd=ROOT, capture_output=True, text=True
+        )  # fmt: skip
     if done.returncode != 0:
         raise SystemExit(f"bench.quota_peers failed:\n{done.stderr}")
     found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
@@ -203,14 +205,17 @@ def rates() -> list[Any]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    costs = {
-        "limits": {"memory": limits_memory()},
-        "pyrate-limiter": {"memory": pyrate_memory(), "sqlite": pyrate_sqlite(folder)},
-    }
     makers: dict[str, Callable[[Callable[[], float]], Limiter]] = {"limits": OfLimits, "pyrate-limiter": OfPyrate}
+    costs = {
+        "quota_acquire.memory": {"limits": limits_memory(), "pyrate-limiter": pyrate_memory()},
+        "quota_acquire.sqlite": {"pyrate-limiter": pyrate_sqlite(folder)},
+    }
+    used = {}
     for peer, make in makers.items():
         model = Model()
-        costs[peer] |= model.use(make(lambda model=model: model.now))  # type: ignore[misc]
+        used[peer] = model.use(make(lambda model=model: model.now))  # type: ignore[misc]
+    costs["quota_used"] = {peer: found["used"] for peer, found in used.items()}
+    costs["quota_429"] = {peer: found["refused"] for peer, found in used.items()}
     print(json.dumps(costs))
 
 

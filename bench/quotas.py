@@ -1,26 +1,27 @@
 """The quotas group: one vendor call's cost at the ledger, acquire and settle, in microseconds by the clock.
 
 Three windows count the call, a minute, a day and a calendar day, as at a vendor that has them all. Their limits are so
-wide that every call is admitted. Beside it what a refusal costs whose window has 15,000 entries.
+wide that every call is admitted. Beside it what a refusal costs whose window has 15,000 entries, and what all of it is
+good for: in virtual time, how much a rolling vendor's limit is used, and how often it refuses.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
+from bench import quota_peers
 from bench.figures import ROOT, Figure
 from fin_infra.quotas.ledger import Denied, Grant, Ledger
 from fin_infra.quotas.memory import MemoryLedger
-from fin_infra.quotas.windows import Calendar, Rolling, Window
+from fin_infra.quotas.windows import Calendar, Rolling, Window, paced
 from fin_infra.store.ledger import open_ledger
 
 ROUNDS, CALLS, FULL = 3, 10_000, 15_000
@@ -34,19 +35,32 @@ WINDOWS: tuple[Window, ...] = (
 def measure() -> list[Figure]:
     """The median of each run, and of the runs. `bench.quota_peers` has what others need for the same."""
     runs = [_run() for _ in range(ROUNDS)]
-    peers = _peers()
-    return [
-        Figure(name, median(run[name] for run in runs), peers.get(name, {}))
-        for name in ("quota_acquire.memory", "quota_acquire.sqlite", "quota_deny_15k.sqlite")
-    ]
+    peers = quota_peers.measured()
+    model = quota_peers.Model()
+    used = model.use(Ours(model))
+    values = {name: median(run[name] for run in runs) for name in runs[0]}
+    values |= {"quota_used": used["used"], "quota_429": used["refused"]}
+    return [Figure(name, value, peers.get(name, {})) for name, value in values.items()]
 
 
-def _peers() -> Mapping[str, Mapping[str, float]]:
-    """Microseconds by figure and peer; none where no peers are installed."""
-    if importlib.util.find_spec("bench.quota_peers") is None:
-        return {}
-    found: Mapping[str, Mapping[str, float]] = importlib.import_module("bench.quota_peers").overhead()
-    return found
+class Ours:
+    """The ledger as the model's limiter. A call is written as soon as it is given."""
+
+    def __init__(self, model: quota_peers.Model) -> None:
+        self._model = model
+        self._ledger = MemoryLedger(self._now)
+        self._windows = paced([Rolling("vendor/app#minute", quota_peers.LIMIT, quota_peers.PERIOD)])
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._model.now, UTC)
+
+    def ask(self) -> tuple[tuple[Grant, datetime] | None, float]:
+        answer = self._ledger.acquire(self._windows)
+        return ((answer, self._now()), 0.0) if isinstance(answer, Grant) else (None, answer.eta)
+
+    def answered(self, given: tuple[Grant, datetime]) -> None:
+        grant, written = given
+        self._ledger.settle(grant, written=written)
 
 
 def _run() -> dict[str, float]:

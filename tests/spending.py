@@ -37,11 +37,12 @@ def spend(url: str, journal: str) -> None:
                 ledger.cancel(found)
 
 
-def take(url: str, window: Window, found: Any) -> None:
-    """Takes all there is, in steps of one."""
+def take(url: str, window: Window, meeting: Any, found: Any) -> None:
+    """Takes all there is, in steps of one, with all others at once. How many it got, and why it got no more."""
     ledger = open_ledger(url)
     count = 0
-    while isinstance(grant := ledger.acquire((window,)), Grant):
-        ledger.settle(grant)
+    meeting.wait(30)
+    while isinstance(last := ledger.acquire((window,)), Grant):
+        ledger.settle(last)
         count += 1
-    found.put(count)
+    found.put((count, last.why))

@@ -12,12 +12,14 @@ from sqlalchemy import select
 from fin_infra.calendars import Calendar
 from fin_infra.connections import Connection
 from fin_infra.datasets.operations import AccountStates, Findings, Runs, Streams
+from fin_infra.engine.backfilling.keeping import Backfill, Backfills
 from fin_infra.engine.freshness import freshness, span
-from fin_infra.engine.reasons import Budget, Next, Reason, Waiting, expectation, reasons_of, starts_at
+from fin_infra.engine.reasons import Budget, Next, Reason, Waiting, expectation, of_backfill, reasons_of, starts_at
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
 from fin_infra.store import Cursor, Kept, Store, Stream
 from fin_infra.store.codec import from_micros
+from fin_infra.store.opening import utc_now
 from fin_infra.store.tables import DUE
 
 Row = dict[str, Any]
@@ -42,6 +44,7 @@ class Facts:
     due: Sequence[Next]
     jobs: Sequence[Waiting]
     budget: Budget | None = None
+    backfills: Sequence[Backfill] = ()
 
 
 def facts_of(
@@ -76,6 +79,10 @@ def facts_of(
             store.cursor(lead, connection.generation),
             [*(Next(name, from_micros(at), (calendars or {}).get(name)) for name, at in due), *new(lead)],
             jobs.get(str(lead), ()), budget(lead),
+            [
+                one for one in Backfills(store, utc_now).all()
+                if one.connection_id == lead.connection_id and one.dataset == dataset
+            ],
         )  # fmt: skip
 
 
@@ -91,7 +98,8 @@ def sentences(facts: Facts, now: datetime, within: timedelta | None) -> list[str
 def reasons(facts: Facts, now: datetime) -> list[Reason]:
     """Why it does not run now, most decisive first. Pure."""
     code = None if facts.row is None else facts.row["error_code"]
-    return reasons_of(facts.connection, facts.jobs, facts.due, facts.budget, code, now)
+    found = reasons_of(facts.connection, facts.jobs, facts.due, facts.budget, code, now)
+    return [*found, *(one for backfill in facts.backfills for one in of_backfill(backfill))]
 
 
 def as_dict(facts: Facts, now: datetime, within: timedelta | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fin_infra.calendars import Calendar
 from fin_infra.connections import Connection
+from fin_infra.engine.backfilling.keeping import Backfill
 from fin_infra.errors import UsageError
 from fin_infra.quotas.ledger import Denied
 from fin_infra.quotas.telling import Place, at, place, refusal, units
@@ -208,6 +209,19 @@ def _of_schedules(jobs: Sequence[Waiting], due: Sequence[Next], now: datetime) -
             yield Reason("not_due", f"the schedule {name} drives it next at {at(due_at)}", due_at)
     if not jobs and not due:
         yield Reason("no_schedule", "no job and no schedule drives it: fin-infra schedules next, or fin-infra sync")
+
+
+def of_backfill(backfill: Backfill) -> Iterator[Reason]:
+    """One that has not ended, of the same connection and dataset."""
+    name = f"its backfill {backfill.backfill_id}"
+    done = f"{backfill.done:,} of {backfill.chunks:,} chunks are done"
+    match backfill.state:
+        case "running":
+            yield Reason("backfill", f"{name} reads older rows behind all other work, {done}")
+        case "paused" | "failed":
+            why = f", {backfill.reason}" if backfill.reason else ""
+            remedy = f"fin-infra backfill resume {backfill.backfill_id}"
+            yield Reason(backfill.state, f"{name} is {backfill.state}{why}; {done}", remedy=remedy)
 
 
 def _opens(calendar: Calendar | None, now: datetime) -> datetime | None:

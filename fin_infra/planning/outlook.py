@@ -1,12 +1,12 @@
 """What is to come, read from store and queue: the runs of every stream by quota key, and how each key's line would go.
 
 Reads and writes nothing. What nobody can know is not in it: syncs that users start, webhooks to come, a session that is
-not final at its first look and is asked for again.
+not final at its first look and is asked for again. Of a backfill it has the chunk that is queued, and none behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -50,6 +50,10 @@ class Queued(Protocol):
     def unique_key(self) -> str | None: ...
     @property
     def available_at(self) -> datetime: ...
+    @property
+    def payload(self) -> Mapping[str, object]: ...
+    @property
+    def cost(self) -> int: ...
 
 
 class Linked(NamedTuple):
@@ -145,16 +149,12 @@ class Outlook:
             if name == WEBHOOK and connection_id in linked and linked[connection_id].state == "active":
                 add(linked[connection_id], Stream(connection_id, dataset), "", WEBHOOK, lane, from_micros(at))
         for queued in jobs:
-            connection_id, _, dataset = str(queued.unique_key).partition("/")
-            if queued.state == "queued" and connection_id in linked and dataset:
-                add(
-                    linked[connection_id],
-                    Stream(connection_id, dataset),
-                    "",
-                    queued.name,
-                    queued.lane,
-                    queued.available_at,
-                )
+            linked_by = linked.get(str(queued.payload.get("connection")))
+            if queued.state != "queued" or linked_by is None:
+                continue
+            key = self.keys.setdefault(linked_by.quota_key, Key(linked_by.quota_key, linked_by.provider))
+            name, lane, cost = str(queued.unique_key), _lane(queued.lane), float(queued.cost)
+            key.runs.append(Run(name, "", queued.name, linked_by.tenant, lane, queued.available_at, cost))
 
     def _due_at(self, schedule: Schedule, stream: Stream, row: Sequence[object] | None) -> datetime:
         """When the planner would find it due: a stream without a row at once, one of a changed rule from now on."""

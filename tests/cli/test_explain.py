@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from fin_infra.quotas.windows import Lane, Rolling
 from fin_infra.store import opening
 from fin_infra.store.ledger import SqlLedger, open_ledger
 from fin_infra.testing import VirtualClock, serve
+from tests.backfill_world import backfill_world, symbols
 from tests.broker import BrokerWorld
 from tests.cli.conftest import Cli
 from tests.guards import guarded
@@ -146,7 +148,7 @@ async def test_units_kept_for_urgent_work_are_told_as_such(
     day = Rolling("teller/app#day", 10, 86400.0, arrive_within=None)
     connection = await linked(world)
     ledger = desk.ledger()
-    for lane, times in (("interactive", 6), ("scheduled", 2)):
+    for lane, times in (("scheduled", 2), ("interactive", 6)):
         for _ in range(times):
             world.clock.advance(timedelta(minutes=30))
             grant = ledger.acquire((day,), lane=lane)  # type: ignore[arg-type]
@@ -227,6 +229,22 @@ async def test_a_ledger_that_cannot_be_read_is_why_nobody_is_asked(
     monkeypatch.setenv("FIN_INFRA_QUOTA_URL", f"sqlite:///{theirs}")
     found = desk.reason(connection, "quota")
     assert found["said"] == "the quota ledger cannot be read, so no call is made: fin-infra doctor says why"
+
+
+def test_a_backfill_that_was_paused_says_so_and_how_it_goes_on(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = symbols(3)
+    with backfill_world(tmp_path, names) as world:
+        backfill = asyncio.run(world.wish(names, "2021-01-01"))
+        desk = desk_of(cli, world, monkeypatch)
+        assert "behind all other work, 0 of" in desk.reason(world.connection, "backfill", "prices")["said"]
+        told = cli("plan", "--dry-run").out
+        assert "backfill_chunk, queued" in told
+        assert cli("backfill", "pause", backfill.backfill_id).code == 0
+        found = desk.reason(world.connection, "paused", "prices")
+        assert found["said"].startswith(f"its backfill {backfill.backfill_id} is paused, paused by its owner; 0 of ")
+        assert found["remedy"] == f"fin-infra backfill resume {backfill.backfill_id}"
 
 
 async def test_looking_makes_no_ledger_and_changes_none(desk: Desk, world: World) -> None:

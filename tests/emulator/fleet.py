@@ -89,7 +89,7 @@ class Run:
         bursts are far apart it is more exact than what whole windows happen to hold."""
         times, limit = [call.at for call in self.calls if call.accepted], self.terms.limit
         turns = [times[n] - times[n - limit] for n in range(limit, len(times))]
-        return self.terms.period * len(turns) / sum(turns)
+        return self.terms.period * len(turns) / sum(turns) if turns else 0.0
 
     @property
     def used(self) -> float:
@@ -178,6 +178,10 @@ class Fleet:
                     process.kill()
                     process.join()
 
+    def up(self) -> int:
+        """Workers that have begun to work."""
+        return sum(path.stat().st_size > 0 for path in self.folder.glob("worker-*.log"))
+
     def said(self) -> str:
         """The last lines of each worker."""
         return "\n".join("\n".join(path.read_text().splitlines()[-5:]) for path in self.folder.glob("worker-*.log"))
@@ -233,7 +237,10 @@ def run(
                 assert time.monotonic() < patience, f"no call came in {START:.0f} s\n{fleet.said()}"
                 time.sleep(0.05)
                 calls += vendor.counted()
+            while fleet.up() < workers and time.monotonic() < patience:  # a busy machine starts them one by one
+                time.sleep(0.05)
             begin, waited = calls[0].at, [kept_waiting(pid) for pid in pids]
+            windows += int((time.time() - begin) // terms.period)
             end = begin + (windows + 1) * terms.period
             next_order = begin + orders_from * terms.period if orders_every else end
             last_order = end - 4 * terms.line.longest - 2.0  # its answers are to be seen

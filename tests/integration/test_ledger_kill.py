@@ -97,25 +97,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     yield f"sqlite:///{tmp_path / 'quota.db'}"
 
 
-@guarded(
-    "one writer at a time",
-    "store/ledger.py",
-    'execute("BEGIN IMMEDIATE")\n        self.now',
-    'execute("BEGIN")\n        self.now',
-)
+@guarded("one writer at a time", "store/ledger.py", 'else "BEGIN IMMEDIATE")', 'else "BEGIN")')
 @guarded("rows are locked", "store/ledger.py", "ORDER BY key FOR UPDATE)", "ORDER BY key)")
 def test_processes_at_once_never_get_more_than_there_is(url: str) -> None:
     start = context()
-    found = start.Queue()
+    found, meeting = start.Queue(), start.Barrier(4)
     open_ledger(url).close()
     window = Rolling("vendor/app#day", 300, 86_400.0, None)
-    workers = [start.Process(target=take, args=(url, window, found)) for _ in range(4)]
+    workers = [start.Process(target=take, args=(url, window, meeting, found)) for _ in range(4)]
     for worker in workers:
         worker.start()
     counts = [found.get(timeout=30) for _ in workers]
     for worker in workers:
         worker.join()
-    assert sum(counts) == 300
+    assert sum(count for count, _ in counts) == 300
+    assert {why for _, why in counts} == {"full"}
 
 
 @guarded("a child has ids of its own", "quotas/base.py", "os.register_at_fork(after_in_child=self._renew)", "pass")

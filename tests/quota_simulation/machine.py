@@ -25,7 +25,7 @@ from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.quotas.windows import Lane, Window, bound
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.store import open_store
-from fin_infra.store.statements import many
+from fin_infra.store.statements import fetched, many
 from fin_infra.testing import VirtualClock
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -274,6 +274,12 @@ class Machine:
                     for schedule, connection, when in rows
                 ],
             )  # fmt: skip
+
+    def waiting(self) -> bool:
+        """Whether anything is due."""
+        with self.store.reading() as sql:
+            at = round((START.timestamp() + self.now) * 1e6)
+            return bool(fetched(sql, "SELECT 1 FROM due WHERE due_at <= ? LIMIT 1", (at,)))
 
     def again(self, schedule: Schedule, connection: str) -> None:
         """The stream is due at once."""

@@ -190,6 +190,7 @@ AT_ONCE = 60.0
 CLOSE = schedule("eod", "sync_transactions", "transactions", mic="XNYS", calendar="us", at="close", offset="+5m")
 DAY = 86_400.0
 NEW_YORK = "America/New_York"
+MIDNIGHT = 4 * HOUR  # in summer, which begins within the first week
 
 
 def daily(
@@ -199,15 +200,15 @@ def daily(
     """25 calls a day; 60 instruments are due after each close of New York, one call each, and orders come at any hour,
     eight a day on average. Counted after `warm` days: how many orders come has to be learned."""
     rng = random.Random(seed)
-    day = Rolling("day", A_DAY, DAY, arrive_within=None) if rolling else Calendar("day", A_DAY, "day", NEW_YORK)
+    budget = Rolling("day", A_DAY, DAY, arrive_within=None) if rolling else Calendar("day", A_DAY, "day", NEW_YORK)
     vendor = Vendor((Limit(A_DAY, DAY, "" if rolling else NEW_YORK), Limit(5, 60.0)), (), rng)
-    windows = paced((day, Rolling("minute", 5, 60.0)))
+    windows = paced((budget, Rolling("minute", 5, 60.0)))
     machine = Machine(folder, windows=windows, vendor=vendor, schedules=[CLOSE], rng=rng, ledger=ledger, tick=120.0)
     names = [f"con_{n:02}" for n in range(INSTRUMENTS)]
     machine.link([(name, "app") for name in names])
     first = (CLOSE.due_after(START, "") - START).total_seconds()
     machine.due([(CLOSE, name, first) for name in names])
-    until = days * DAY
+    until = days * DAY + MIDNIGHT
     served: list[float] = []
     refreshes: list[float] = []
     machine.on_done = lambda stream, lane: refreshes.append(machine.now) if lane == "scheduled" else None
@@ -218,16 +219,23 @@ def daily(
         machine.order(rng.choice(names), "sync_transactions")
 
     poisson(machine, rng, URGENT / DAY, until, order)
+    begin, full = warm * DAY + MIDNIGHT, list[float]()
+    for day in range(warm, days):  # after a weekend nothing may be left to do: such a day wastes nothing
+
+        def ends(morning: float = day * DAY + MIDNIGHT) -> None:
+            if machine.waiting():
+                full.append(morning)
+
+        machine.at((day + 1) * DAY + MIDNIGHT - 10.0, ends)
     seen = machine.run(until)
-    begin = warm * DAY
     served = [wait for at, wait in seen.answered["interactive"] if at >= begin]
     asked = sum(at >= begin for at in orders)
-    accepted = sum(at >= begin for at in vendor.accepted)
+    accepted = sum(morning <= at < morning + DAY for at in vendor.accepted for morning in full)
     late = [at for at in refreshes if at >= begin]
     early = [at for at in late if _since_close(at) <= 6 * HOUR]
     span = days - warm
     return Daily(
-        seed, 100 * accepted / (A_DAY * span), vendor.refused,
+        seed, 100 * accepted / (A_DAY * len(full)), vendor.refused,
         100 * sum(wait <= AT_ONCE for wait in served) / asked, len(late) / span,
         100 * len(early) / max(1, len(late)), asked / span,
     )  # fmt: skip

@@ -56,7 +56,7 @@ PLANTS = (
     Plant("row written without a change", "store/statements.py",
           "return all(new[i] == old[i] for i in self._compared)", "return False", 1),
     Plant("wait forgotten", "providers/metering.py",
-          "        ledger.penalize(list(stopped.values()), reply.at + timedelta(seconds=wait))\n", "", 14),
+          "        ledger.penalize(list(stopped.values()), reply.at + timedelta(seconds=wait))\n", "", 8),
     Plant("what the log takes back stays", "engine/delta.py",
           "return rows, _still_named(removed, run, store) - set(rows", "return rows, set() - set(rows", 1),
 )  # fmt: skip

@@ -132,8 +132,9 @@ async def test_a_call_that_no_window_admits_is_not_made_and_says_when_and_why(de
 
 
 @guarded(
-    "no acquire sleeps", "runtime/http.py", "if error.retry_after > SHORT_WAIT or", "if error.retry_after > 3600 or"
-)
+    "no long denial is slept through", "runtime/http.py",
+    "if error.retry_after > SHORT_WAIT or waited > PATIENCE or refused > 1:", "if refused > 1:",
+)  # fmt: skip
 async def test_what_takes_longer_than_two_seconds_is_not_waited_for(desk: Desk, clock: VirtualClock) -> None:
     http = desk.http()
     await spent(desk, http)
@@ -163,7 +164,7 @@ async def test_many_short_waits_are_waited_for_while_they_are_bounded(clock: Vir
     http = [desk.http(f"con_{n}") for n in range(5)]
     await asyncio.gather(*(each.get("/x") for each in http))
     gaps = [(b - a).total_seconds() for a, b in zip(desk.network.asked, desk.network.asked[1:], strict=False)]
-    assert min(gaps) >= 60 / 31.5 - 1e-6
+    assert min(gaps) >= 60 / 31.5 - desk.network.takes  # an answer to somebody else may come between unit and request
     denials = 0
 
     class Never(MemoryLedger):
