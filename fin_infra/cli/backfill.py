@@ -375,13 +375,18 @@ def _sentences(made: Plan, cost: Reckoned | None) -> list[str]:
         return [*said, str(made.nothing)]
     about = len({name for chunk in made.chunks for name in chunk.subjects})
     said.append(
-        f"{made.dataset} of {about} instruments from {made.first} to {made.last}: {made.rows} sessions are missing, "
-        f"{made.calls} calls in {len(made.chunks)} chunks, about {_size(made.bytes)}"
+        f"{made.dataset} of {_many(about, 'instrument')} from {made.first} to {made.last}: "
+        f"{_many(made.rows, 'session')} missing, {_many(made.calls, 'call')} in {_many(len(made.chunks), 'chunk')}, "
+        f"about {_size(made.bytes)}"
     )
-    said += [f"{line.window}: {line.units} units at {line.sentence()}" for line in cost.costs]
+    said += [f"{line.window}: {_many(line.units, 'unit')} at {line.sentence()}" for line in cost.costs]
     alone = "if nothing more urgent needs the same quota"
     said.append(f"in all about {duration(cost.seconds)} {alone}, and {duration(cost.work)} of work for this machine")
     return said
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _size(count: int) -> str:
@@ -449,7 +454,8 @@ def _progress(backfill: Backfill, seconds: float) -> Any:
             tenth = 10 * (one.done + one.parked) // max(1, one.chunks)
             if tenth > told["tenth"]:
                 told["tenth"] = tenth
-                say(f"{one.done} of {one.chunks} chunks, {one.rows} rows, about {duration(left(one))} left")
+                rest = f", about {duration(left(one))} left" if tenth < 10 else ""
+                say(f"{one.done} of {one.chunks} chunks, {one.rows} rows{rest}")
 
         yield show
 

@@ -200,9 +200,9 @@ def daily(
     """25 calls a day; 60 instruments are due after each close of New York, one call each, and orders come at any hour,
     eight a day on average. Counted after `warm` days: how many orders come has to be learned."""
     rng = random.Random(seed)
-    day = Rolling("day", A_DAY, DAY, arrive_within=None) if rolling else Calendar("day", A_DAY, "day", NEW_YORK)
+    budget = Rolling("day", A_DAY, DAY, arrive_within=None) if rolling else Calendar("day", A_DAY, "day", NEW_YORK)
     vendor = Vendor((Limit(A_DAY, DAY, "" if rolling else NEW_YORK), Limit(5, 60.0)), (), rng)
-    windows = paced((day, Rolling("minute", 5, 60.0)))
+    windows = paced((budget, Rolling("minute", 5, 60.0)))
     machine = Machine(folder, windows=windows, vendor=vendor, schedules=[CLOSE], rng=rng, ledger=ledger, tick=120.0)
     names = [f"con_{n:02}" for n in range(INSTRUMENTS)]
     machine.link([(name, "app") for name in names])

@@ -90,7 +90,7 @@ def test_kills_lose_no_bar_and_only_the_chunk_in_flight_is_asked_for_again(tmp_p
     names = symbols(INSTRUMENTS)
     vendor = broker(names, lambda: datetime.now(UTC), limit_per_minute=12_000)
     vendor.open_account("PK1", "secret of PK1", SimBrokerage("acc_empty"))
-    settings = settings_of(tmp_path, lease_seconds=0.5, plan_seconds=0.2)
+    settings = settings_of(tmp_path, lease_seconds=2.0, plan_seconds=0.2)
     linked(settings, lambda: datetime.now(UTC))
     backfill_id, chunks, calls = asyncio.run(wish(settings, names))
     draw = random.Random(SEED)

@@ -17,6 +17,7 @@ from fin_infra.calendars import get_calendar
 from fin_infra.datasets.base import Built
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.prices import Prices
+from fin_infra.engine.changes import _ranked
 from fin_infra.engine.quarantine import subject_of
 from fin_infra.engine.series import PRICES, RATES, Shape, judge, wants_of
 from fin_infra.providers.base import Series, Want
@@ -294,3 +295,21 @@ def test_sessions_of_venues_and_coins_are_asked_for_together_each_on_its_own_cal
     since = dict.fromkeys(names, (date(2026, 12, 23), None))
     found = {want.instrument: (want.first.day, want.last.day) for want in wants_of(series, names, known, {}, at, since)}
     assert found == {"crypto:bitcoin": (25, 27), "us:AAPL": (28, 28), "xhkg:0005": (28, 28)}
+
+
+# -- in which order ----------------------------------------------------------------------------------------------------
+
+
+@guarded(
+    "who has the newest bar is asked first", "engine/changes.py", "newest.get(name, date.min), name", "date.min, name"
+)
+def test_of_instruments_that_serve_as_many_the_one_longest_without_a_bar_comes_first() -> None:
+    wants = [Want(f"us:{name}", name, date(2026, 11, 2), date(2026, 11, 24)) for name in ("A", "B", "C", "D")]
+    bars = pl.DataFrame(
+        {
+            "instrument": ["us:A", "us:A", "us:B", "us:D"],
+            "session": [date(2026, 11, 2), date(2026, 11, 23), date(2026, 11, 20), date(2026, 11, 24)],
+        }
+    )
+    ranked = _ranked(wants, bars, {"us:D": 1}, [])
+    assert [want.ticker for want in ranked] == ["D", "C", "B", "A"]

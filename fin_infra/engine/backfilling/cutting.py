@@ -83,10 +83,12 @@ def _length(names: int, sessions: int, reach: Reach) -> int:
     """How many sessions: pages are filled, and a whole series that one call brings stays whole."""
     if reach.at_once == 1 and reach.rows is None and reach.days is None:
         return sessions
-    rows = min(ROWS, CALLS * reach.rows) if reach.rows else ROWS
-    if reach.rows and rows > reach.rows:
-        rows -= rows % reach.rows
-    return max(1, rows // names)
+    if reach.rows is None:
+        return max(1, ROWS // names)
+    together = min(names, reach.at_once or names)
+    groups = ceil(names / together)
+    pages = max(1, min(CALLS // groups, ROWS // (groups * reach.rows)))
+    return max(1, min(pages * reach.rows // together, ROWS // names))
 
 
 def _parts(sessions: Sequence[date], length: int, reach: Reach) -> list[Sequence[date]]:
