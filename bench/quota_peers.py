@@ -133,7 +133,9 @@ class OfLimits:
         memory.MemoryStorage._MemoryStorage__schedule_expiry = lambda self: None  # a thread by the real clock
         self._now = now
         self._item = RateLimitItemPerSecond(limit, round(period))
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        storage = MemoryStorage()
+        storage.timer.cancel()
+        self._limiter = MovingWindowRateLimiter(storage)
 
     def ask(self) -> tuple[Any, float]:
         if self._limiter.hit(self._item, "key"):

@@ -35,7 +35,7 @@ WINDOWS: tuple[Window, ...] = (
 def measure() -> list[Figure]:
     """The median of each run, and of the runs. `bench.quota_peers` has what others need for the same."""
     runs = [_run() for _ in range(ROUNDS)]
-    peers = quota_peers.measured()
+    peers = quota_peers.measured() if quota_peers.PYTHON.exists() else {}
     model = quota_peers.Model()
     used = model.use(Ours(model))
     values = {name: median(run[name] for run in runs) for name in runs[0]}

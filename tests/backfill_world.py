@@ -243,7 +243,7 @@ class Stage:
     async def working(self, runtime: Runtime, until: Callable[[], bool], *, live: Connection | None = None) -> None:
         """A worker at work, with somebody who waits for one instrument again and again, until it is so."""
         stop = asyncio.Event()
-        tasks = [asyncio.create_task(runtime.run_worker(slots=4, stop=stop))]
+        tasks = [asyncio.create_task(runtime.run_worker(slots=2, stop=stop))]
         if live is not None:
             tasks.append(asyncio.create_task(self._live(runtime, live, stop)))
         while not until():

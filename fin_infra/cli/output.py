@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from fin_infra.cli.localised import Localised
 
 
+WIDE = 110
+"""Columns of a terminal from which a table of many is readable."""
+
+
 def say(text: str) -> None:
     """A line for people."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
@@ -101,6 +105,13 @@ def grid(
         ]  # fmt: skip
         found.add_row(*(_cell(value) for value in shown))
     return found
+
+
+def is_narrow() -> bool:
+    """Whether stdout is a terminal on which a wide table would be cut into pieces."""
+    import shutil
+
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE
 
 
 def _local(name: str | None) -> Localised | None:

@@ -134,8 +134,8 @@ def _late(line: Line) -> int:
 
 
 def _tell(lines: Sequence[Line], now: datetime, end: datetime, limit: int) -> None:
-    from fin_infra.cli.output import put, say, table
-    from fin_infra.quotas.telling import at
+    from fin_infra.cli.output import is_narrow, put, say, table
+    from fin_infra.quotas.telling import at, units
 
     found = _in_order(lines)
     if not found:
@@ -148,7 +148,12 @@ def _tell(lines: Sequence[Line], now: datetime, end: datetime, limit: int) -> No
         )
         for _, p in found[:limit]
     ]  # fmt: skip
-    if rows:
+    if is_narrow():
+        for start, due, stream, schedule, lane, calls, why in rows:
+            begins = start if isinstance(start, str) else at(start)
+            late = f", due {at(due)}" if due else ""
+            put(f"{begins}{late}: {stream}, {schedule}, {lane}, {units(calls)}" + (f"; {why}" if why else ""))
+    elif rows:
         table(rows, ("starts at", "due at", "stream", "schedule", "lane", "calls", "why not sooner"))
     if len(found) > limit:
         say(f"and {len(found) - limit:,} more runs; --limit {len(found)} or --json lists them all")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fin_infra.store.ledger import SqlLedger
 
 Rows = list[dict[str, Any]]
-WIDE = 110  # columns of a terminal from which the table is readable
 HEADER = ("provider", "key", "window", "used", "limit", "%", "all free at", "refused", "now")
 
 
@@ -120,7 +119,7 @@ def shown(rows: Rows, width: int) -> Table | Text:
     """For a terminal: the table, or lines where it would not fit."""
     from rich.text import Text
 
-    from fin_infra.cli.output import grid
+    from fin_infra.cli.output import WIDE, grid
 
     if width >= WIDE:
         return grid(cells(rows), HEADER)

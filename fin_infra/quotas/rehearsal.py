@@ -12,14 +12,6 @@ from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.quotas.windows import Window
 
 
-class _Read(Exception):
-    """What was read; it ends the transaction with nothing written, not even the row of a window never used."""
-
-    def __init__(self, kept: list[tuple[Row, list[tuple[int, int]]]]) -> None:
-        super().__init__()
-        self.kept = kept
-
-
 def rehearsal(ledger: CountingLedger, windows: Sequence[Window], now: Callable[[], datetime]) -> MemoryLedger:
     """These windows as they stand in a ledger, in one of memory that goes by the clock `now`.
 
@@ -30,14 +22,11 @@ def rehearsal(ledger: CountingLedger, windows: Sequence[Window], now: Callable[[
     if not specs:
         return copy
 
-    def read(state: State) -> None:
+    def read(state: State) -> list[tuple[Row, list[tuple[int, int]]]]:
         rows = [replace(state.row(spec.key)) for spec in specs]
-        raise _Read([(row, list(state.entries(row.key)) if row.used else []) for row in rows])
+        return [(row, list(state.entries(row.key)) if row.used else []) for row in rows]
 
-    try:
-        ledger._run([spec.key for spec in specs], read)
-    except _Read as found:
-        kept = found.kept
+    kept = ledger._run([spec.key for spec in specs], read, reading=True)
     state = copy._state
     for spec, (row, entries) in zip(specs, kept, strict=True):
         state.row(spec.key)  # makes room for its entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from fin_infra.quotas.windows import Rolling
 from fin_infra.store import opening
 from fin_infra.store.ledger import open_ledger
 from tests.cli.conftest import Cli
+from tests.cli.test_quotas import on_a_terminal, plain
 from tests.guards import guarded
 from tests.world import START, World, bought, checking
 
@@ -126,6 +128,26 @@ async def test_a_scarce_quota_makes_a_line_that_says_what_it_waits_for(
     assert "do not start before" in cli("plan", "--dry-run", "--horizon", "2h").out
 
 
+async def test_a_plan_of_a_scarce_quota_comes_true_too(cli: Cli, there: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        await linked(there, number, "bob" if number % 2 else "ada")
+    await there.work()
+    begin = there.clock.advance(timedelta(hours=13))
+    monkeypatch.setenv("FIN_INFRA_TELLER_QUOTAS", "hour=6/3600s")
+    found = planned(cli, "--horizon", "4h")
+    foreseen = {(run["starts_at"], run["stream"]) for run in found["runs"]}
+    assert len({at for at, _ in foreseen}) == 3, "eighteen calls, six an hour"
+    for moment in sorted({at for at, _ in foreseen}):
+        there.clock.set(datetime.fromisoformat(moment))
+        await there.work()
+    runs = [r for r in there.rows("runs") if r["started_at"] >= begin and r["calls"]]
+    assert sum(r["calls"] for r in runs) == found["keys"][0]["needed"] == 18
+    began = {}
+    for row in sorted(runs, key=lambda r: r["started_at"], reverse=True):
+        began[f"{row['connection_id']}/{row['dataset']}"] = iso(row["started_at"])
+    assert {(at, stream) for stream, at in began.items()} == foreseen
+
+
 async def test_what_is_spent_already_and_what_is_queued_counts(
     cli: Cli, there: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +171,14 @@ async def test_what_is_spent_already_and_what_is_queued_counts(
     assert by_stream[f"{connection.connection_id}/accounts"]["starts_at"] == iso(there.clock())
     assert by_stream[f"{connection.connection_id}/transactions"]["starts_at"] == iso(there.clock() + timedelta(hours=1))
     assert "sync_transactions, queued" in cli("plan", "--dry-run", "--horizon", "3h").out
+
+
+async def test_a_narrow_terminal_has_lines_in_place_of_the_table(there: World, tmp_path: Path) -> None:
+    connection = await linked(there, 1)
+    lines = [line for line in plain(on_a_terminal(tmp_path, 60, "plan", "--dry-run")) if "/accounts" in line]
+    assert re.fullmatch(
+        rf"2\S+Z: {connection.connection_id}/accounts, accounts, scheduled, 1 call", lines[0].strip()
+    ), lines[0]  # fmt: skip
 
 
 async def test_a_connection_that_waits_for_its_owner_is_not_planned_and_said(cli: Cli, there: World) -> None:

@@ -21,14 +21,16 @@ from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.teller.simulator import Fault, TellerSimulator
 from fin_infra.quotas.ledger import FRAME, Denied
 from fin_infra.quotas.overrides import overrides
+from fin_infra.quotas.rehearsal import rehearsal
 from fin_infra.quotas.windows import Rolling
-from fin_infra.store.ledger import SqlLedger, open_ledger
+from fin_infra.store.ledger import SqlLedger, migrate_ledger, open_ledger
 from tests.cli.conftest import Cli
 from tests.guards import guarded
+from tests.postgres import PostgresServer
 
 MINUTE = Rolling("alpaca/3f0c12345678abcd#minute", 5, 600.0)
 DAY = Rolling("alpha/app/con_1#day", 10, 86400.0, arrive_within=None)
-COMMAND = [sys.executable, "-c", "from fin_infra.cli import main; main()", "quotas"]
+COMMAND = [sys.executable, "-c", "from fin_infra.cli import main; main()"]
 
 
 @pytest.fixture
@@ -162,13 +164,34 @@ def test_it_needs_neither_vault_nor_svc_infra(tmp_path: Path, ledger: SqlLedger)
     assert not list(tmp_path.rglob("*.key"))
 
 
+def test_a_fleets_ledger_is_read_and_rehearsed_alike(
+    cli: Cli, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.migrated()
+    monkeypatch.setenv("FIN_INFRA_QUOTA_URL", url)
+    migrate_ledger(url)
+    ledger = open_ledger(url)
+    spend(ledger, MINUTE, times=5)
+    ledger.acquire((MINUTE,), lane="webhook")
+    [row] = rows(cli).values()
+    assert (row["used"], row["limit"], row["hold"]) == (5, 5, "webhook")
+    other = Rolling("alpaca/3f0c12345678abcd#never", 5, 600.0)
+    copy = rehearsal(ledger, (MINUTE, other), lambda: datetime.now(UTC))
+    denied = copy.acquire((MINUTE, other))
+    assert isinstance(denied, Denied)
+    assert denied.window == MINUTE
+    assert copy.capacity((other,), 0.0) == 5
+    assert set(rows(cli)) == {MINUTE.key}, "a window that was looked at is not recorded"
+    ledger.close()
+
+
 # -- watching --------------------------------------------------------------------------------------------------------
 
 
 def test_watching_into_a_pipe_tells_each_change_in_a_line(tmp_path: Path, ledger: SqlLedger) -> None:
     spend(ledger, MINUTE, DAY)
     with subprocess.Popen(
-        [*COMMAND, "--watch", "--every", "0.1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [*COMMAND, "quotas", "--watch", "--every", "0.1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     ) as process:  # fmt: skip
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
@@ -184,7 +207,9 @@ def test_watching_into_a_pipe_tells_each_change_in_a_line(tmp_path: Path, ledger
 @pytest.mark.parametrize("columns", [60, 120])
 def test_watching_on_a_terminal_refreshes_in_place_and_fits(tmp_path: Path, ledger: SqlLedger, columns: int) -> None:
     spend(ledger, MINUTE, times=5)
-    shown = on_a_terminal(tmp_path, columns, "--watch", "--every", "0.1", until="5", then=lambda: spend(ledger, DAY))
+    shown = on_a_terminal(
+        tmp_path, columns, "quotas", "--watch", "--every", "0.1", until="5", then=lambda: spend(ledger, DAY)
+    )
     assert "\x1b[1A" in shown, "the cursor goes back up"
     assert "day" in shown
     assert max(map(len, plain(shown))) <= columns
@@ -192,7 +217,7 @@ def test_watching_on_a_terminal_refreshes_in_place_and_fits(tmp_path: Path, ledg
 
 def test_a_narrow_terminal_has_lines_in_place_of_the_table(tmp_path: Path, ledger: SqlLedger) -> None:
     spend(ledger, MINUTE, times=5)
-    lines = plain(on_a_terminal(tmp_path, 50))
+    lines = plain(on_a_terminal(tmp_path, 50, "quotas"))
     assert max(map(len, lines)) <= 50
     words = " ".join(" ".join(lines).split())
     assert words.startswith("alpaca 3f0c1234 minute: 5 of 5 used, 100 %, all free at 2")

@@ -11,7 +11,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +133,13 @@ def main() -> None:
         server = stack.enter_context(postgres_server()) if postgres else None
         pool = stack.enter_context(ThreadPoolExecutor(given.at_once))
         print(COLUMNS, flush=True)
-        found = [(cell, pool.submit(lived, cell, folder / f"cell{n}", server, given)) for n, cell in enumerate(wanted)]
-        for cell, future in found:
+        found = {pool.submit(lived, cell, folder / f"cell{n}", server, given): cell for n, cell in enumerate(wanted)}
+        for future in as_completed(found):
+            cell = found[future]
+            if (error := future.exception()) is not None:
+                failed += 1
+                print(f"{cell.terms.kind:17}{cell.ledger:10}  FAILED: {error!r:.300}", flush=True)
+                continue
             result = future.result()
             missed = cell.missed(result)
             failed += bool(missed)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pytest
@@ -14,6 +15,9 @@ import pytest
 from fin_infra.engine.backfilling import Backfill, KeptChunk
 from fin_infra.errors import UsageError
 from fin_infra.providers.alpaca.simulator import Fault
+from fin_infra.providers.metering import Granted, QuotaMeter, Quotas
+from fin_infra.providers.transport import Call
+from fin_infra.quotas.memory import MemoryLedger
 from tests.backfill_world import SESSIONS, BackfillWorld, backfill_world, symbols
 from tests.broker import BARS, day_of
 from tests.guards import guarded
@@ -203,10 +207,6 @@ async def test_no_data_before_is_remembered(world: BackfillWorld) -> None:
     assert anyway.calls > 0, "a better plan may have it"
 
 
-@guarded(
-    "one answer without bars is taken for the end", "engine/backfilling/known.py",
-    "told.begins is None and told.last.isoformat() < before[0]", "True",
-)  # fmt: skip
 async def test_a_hole_is_named_and_no_reason_to_stop(world: BackfillWorld) -> None:
     """Half a year without trading is no end, and one session without a bar is named."""
     days = [day for day in SESSIONS if not "2015-03-01" <= str(day) <= "2015-08-31"]
@@ -258,6 +258,30 @@ async def test_a_plan_limit_parks_its_chunk_and_a_lost_key_the_backfill(
     done = await world.until_done(backfill)
     assert (done.state, done.reason) == ("done", None)
     assert world.frame("prices").height == len(NAMES) * len(sessions("2021-01-01"))
+
+
+class Noting(QuotaMeter):
+    """A meter that notes which lane asks."""
+
+    lanes: ClassVar[list[str]] = []
+
+    async def acquire(self, call: Call) -> Granted:
+        self.lanes.append(call.lane)
+        return await super().acquire(call)
+
+
+@guarded(
+    "a backfill asks as urgently as live work", RUNNING,
+    "http = self._transports(resolve(connection.provider), connection, secrets, lane)",
+    'http = self._transports(resolve(connection.provider), connection, secrets, "interactive")',
+)  # fmt: skip
+async def test_its_calls_are_the_least_urgent_ones(world: BackfillWorld) -> None:
+    await world.wish(["SAA"], "2024-01-01")
+    meter = Noting(MemoryLedger(world.clock), Quotas(), world.clock)
+    async with world.runtime(meter=meter) as runtime:
+        await runtime.run_worker(until_idle=True)
+        assert runtime.backfiller.books.all()[0].state == "done"
+    assert meter.lanes == ["backfill"]
 
 
 async def test_two_at_once_share(world: BackfillWorld) -> None:
