@@ -93,13 +93,15 @@ def ls(as_json: Json = False) -> None:
 
     Example: fin-infra backfill ls
     """
-    from fin_infra.cli.output import put_json, table
+    from fin_infra.cli.output import put_json, say, table
 
     rows = _books().all()
     if as_json:
         for one in rows:
             put_json(_told(one))
         return
+    if not rows:
+        say("there is no backfill; fin-infra backfill prices --from DAY --dry-run says what one would cost")
     columns = ("backfill", "dataset", "connection", "from", "to", "state", "chunks", "calls", "rows", "reason")
     table(
         [
@@ -174,9 +176,10 @@ def resume(backfill_id: Annotated[str, typer.Argument(metavar="ID", help="bf_…
     from fin_infra.settings import Settings
 
     books = _books()
-    books.get(backfill_id)
+    states = ("paused", "failed")
+    _check(books.get(backfill_id), states, "resumed")
     books.reopen(backfill_id)
-    _move(backfill_id, "running", ("paused", "failed"), None, "goes on; a worker does it: fin-infra worker")
+    _move(backfill_id, "running", states, None, "goes on; a worker does it: fin-infra worker", "resumed")
     queue = open_queue(Settings.load())
     queue.enqueue_many([books.get(backfill_id).order])
     queue.close()
@@ -206,14 +209,21 @@ def _books() -> Any:
     return Backfills(open_store(Settings.load().store_url), utc_now)
 
 
-def _move(backfill_id: str, state: str, of: Sequence[str], reason: str | None, told: str) -> None:
-    from fin_infra.cli.output import say
+def _check(one: Backfill, of: Sequence[str], done: str) -> None:
     from fin_infra.errors import UsageError
 
+    if one.state not in of:
+        raise UsageError(f"{one.backfill_id} is {one.state}; only one that is {' or '.join(of)} can be {done}")
+
+
+def _move(
+    backfill_id: str, state: str, of: Sequence[str], reason: str | None, told: str, done: str | None = None
+) -> None:  # fmt: skip
+    from fin_infra.cli.output import say
+
     books = _books()
-    before = books.get(backfill_id)
     if not books.set_state(backfill_id, state, reason, of=of):
-        raise UsageError(f"{backfill_id} is {before.state}; only one that is {' or '.join(of)} can be {state}")
+        _check(books.get(backfill_id), of, done or state)
     say(f"{backfill_id} {told}")
 
 
@@ -264,8 +274,11 @@ def _named(text: str) -> list[str]:
         where = text[1:]
         try:
             lines = Path(where).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise UsageError(f"the file {where} cannot be read as text") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"the file {where} is no text; write one instrument a line, like us:SPY") from None
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise UsageError(f"the file {where!r} cannot be read: {why}; name another after --instruments @") from None
         parts = [line.partition("#")[0].strip() for line in lines]
     else:
         parts = [part.strip() for part in text.split(",")]
@@ -336,7 +349,8 @@ def _connection(
         and resolve(one.provider).source(dataset) is not None
     ]  # fmt: skip
     if not found:
-        raise UsageError(f"no active connection has {dataset}; fin-infra connections ls shows what is linked")
+        whose = (f" of {vendor}" if vendor else "") + (f" of tenant {tenant}" if tenant else "")
+        raise UsageError(f"no active connection{whose} has {dataset}; fin-infra connections ls shows what is linked")
     if len(found) > 1:
         shown = ", ".join(f"{one.connection_id} ({one.provider})" for one in found[:5])
         raise UsageError(f"{len(found)} connections have {dataset}; say which with --connection: {shown}")
@@ -423,7 +437,7 @@ async def _watch(runtime: Runtime, backfill: Backfill, cost: Reckoned | None, *,
             await asyncio.gather(loop, return_exceptions=True)
             queue.close()
     say(
-        f"{one.backfill_id} is {one.state}: {one.rows} rows in {one.calls} calls"
+        f"{one.backfill_id} is {one.state}: {one.rows} rows in {_many(one.calls, 'call')}"
         + (f"; {one.reason}" if one.reason else "")
     )
     if one.state not in ("done", "running"):

@@ -61,10 +61,11 @@ def _watched(settings: Settings) -> tuple[bool, str]:
 
 
 def _project(settings: Settings) -> tuple[bool, str]:
+    from fin_infra.engine.backfilling import JOB as BACKFILL
     from fin_infra.project import find_project
 
     project = find_project(settings)
-    idle = set(project.jobs) - {schedule.rule.job for schedule in project.schedules}
+    idle = set(project.jobs) - {schedule.rule.job for schedule in project.schedules} - {BACKFILL}
     detail = f"{project.root}: {len(project.jobs)} jobs, {len(project.schedules)} schedules"
     return True, detail + (f"; no schedule runs {', '.join(sorted(idle))}" if idle else "")
 
@@ -118,14 +119,11 @@ def _queue(settings: Settings) -> tuple[bool, str]:
 
 def _quotas(settings: Settings) -> tuple[bool, str]:
     """Whether the ledger can be used, what the settings say of plans, and what vendors refused nevertheless."""
-    from fin_infra.providers import PROVIDERS
     from fin_infra.providers.metering import Quotas
     from fin_infra.runtime.app import quota_ledger
     from fin_infra.store.sql import shown
 
-    quotas = Quotas(settings.environment)
-    for name in PROVIDERS:
-        quotas.windows(name, f"{name}/app")
+    Quotas(settings.environment).check()
     ledger = quota_ledger(settings)
     rows = ledger.frame()
     ledger.close()

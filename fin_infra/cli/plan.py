@@ -172,6 +172,8 @@ def _why(planned: Planned) -> str | None:
 
 def sentence(line: Line, end: datetime) -> str:
     """The totals of one key."""
+    from dataclasses import replace
+
     from fin_infra.quotas.telling import at, declared, place, units
 
     where = place(f"{line.key.name}#")
@@ -180,7 +182,7 @@ def sentence(line: Line, end: datetime) -> str:
     if line.permitted is None or line.window is None:
         return f"{told}; no window counts them"
     told = f"{where.provider} {where.short}: {runs}, needs {line.needed:,} of {units(line.permitted)}"
-    told += f" (window {place(line.window.key).window}: {declared(line.window)})"
+    told += f" (window {place(line.window.key).window}: {declared(replace(line.window, endpoints=()))})"
     beyond = sum(p.starts_at is None for p in line.planned)
     if late := _late(line):
         told += f"; {late:,} start more than a minute after they are due"

@@ -79,6 +79,8 @@ def _quota(settings: Settings, provider: Provider) -> Iterator[str]:
     quotas, key = Quotas(settings.environment), f"{provider.name}/app"
     plan = quotas.plan(provider, key)
     yield from plans(provider.quota, plan.name)
-    for window in quotas.windows(provider, key):
-        if not isinstance(window, Spacing) and window not in plan.windows:
-            yield f"  {window.key}: {declared(window)}, set by {settings.vendor(provider.name).variable('quotas')}"
+    own = [w for w in quotas.windows(provider, key) if not isinstance(w, Spacing) and w not in plan.windows]
+    if own:
+        yield f"quota, in the place of windows of plan {plan.name} with the same name, or beside them:"
+    for window in own:
+        yield f"  {window.key}: {declared(window)}, set by {settings.vendor(provider.name).variable('quotas')}"

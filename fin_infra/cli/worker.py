@@ -34,8 +34,10 @@ async def _work(settings: Settings, slots: int | None, until_idle: bool, grace: 
     import signal
 
     from fin_infra.cli.output import put, say
+    from fin_infra.providers.metering import Quotas
     from fin_infra.runtime import Runtime, settle_down
 
+    Quotas(settings.environment).check()  # else each stream would be tried and say the same
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,6 +17,7 @@ from fin_infra.engine.freshness import freshness, span
 from fin_infra.engine.reasons import Budget, Next, Reason, Waiting, expectation, of_backfill, reasons_of, starts_at
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
+from fin_infra.quotas.telling import units
 from fin_infra.store import Cursor, Kept, Store, Stream
 from fin_infra.store.codec import from_micros
 from fin_infra.store.opening import utc_now
@@ -142,7 +143,7 @@ def _tried(facts: Facts) -> list[str]:
     for run in facts.runs[:RUNS]:
         counts = [f"{run[word]} {word}" for word in ("inserted", "updated", "removed", "unchanged") if run[word]]
         told = f"run {run['run_id']} at {_at(run['started_at'])} came to {run['outcome']}"
-        told += f", {', '.join(counts) or 'no rows'}, {run['calls']} calls"
+        told += f", {', '.join(counts) or 'no rows'}, {units(run['calls'])}"
         said.append(told + (f"; {run['error_code']}: {run['error']}" if run["error_code"] else ""))
     return said
 

@@ -63,7 +63,7 @@ def expected_since(dataset: str, now: datetime, within: timedelta) -> datetime:
 
 def waiting(at: datetime, message: str | None) -> str:
     """What a stream says that is put off until a known time."""
-    return f"asked again at {at.isoformat(timespec='seconds')}: {message}"
+    return f"asked again at {at.isoformat(timespec='seconds').replace('+00:00', 'Z')}: {message}"
 
 
 def waits_until(reason: str | None) -> datetime | None:

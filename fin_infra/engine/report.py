@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fin_infra.outcomes import OK, Outcome
+from fin_infra.quotas.telling import units
 from fin_infra.store import Counts
 
 
@@ -55,7 +56,7 @@ class SyncReport:
         """One line for people."""
         total = self.total
         what = ", ".join(f"{n} {word}" for word, n in total._asdict().items() if n) or "no rows"
-        line = f"{self.connection_id}/{self.dataset}: {self.outcome}, {what}, {self.calls} calls"
+        line = f"{self.connection_id}/{self.dataset}: {self.outcome}, {what}, {units(self.calls)}"
         if self.accounts:
             line += "; " + ", ".join(f"{account}: {code}" for account, code in self.accounts.items())
         return f"{line}; {self.error}" if self.error else line

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fin_infra.errors import QuotaError, StoreError, UsageError
-from fin_infra.providers import resolve
+from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.base import Provider, Reply
 from fin_infra.providers.transport import Call, Sent
 from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED, Plan, Seen, Throttle
@@ -63,6 +63,11 @@ class Quotas:
         raise UsageError(
             f"{variable}: {found.name} has no plan {chosen!r}; there are: {', '.join(plan.name for plan in plans)}"
         )
+
+    def check(self) -> None:
+        """Raises `UsageError` naming the first setting of a plan or of limits that is wrong, of any vendor."""
+        for name in PROVIDERS:
+            self.windows(name, f"{name}/app")
 
     def windows(self, provider: Provider | str, quota_key: str) -> tuple[Window, ...]:
         """The windows of a key's plan as they are planned with, unbound: declared, overridden and paced.
@@ -219,7 +224,7 @@ class QuotaMeter:
             )
         upper = _variable(call.provider, "plan")
         reasons = {
-            "full": f"all {_size(window)} are used; if your plan permits more, set {upper} or _QUOTAS",
+            "full": f"{_all(window)} used; if your plan permits more, set {upper} or _QUOTAS",
             "blocked": f"it asked us to wait ({_name(window)}); it is asked again then",
             "hold": f"the next of {_size(window)} is for a more urgent call; it is asked then",
             "reserve": f"{self._left(window)} of {_size(window)} are left, and kept for urgent calls; it is asked then",
@@ -228,7 +233,7 @@ class QuotaMeter:
         }
         at = denied.at + timedelta(seconds=1, microseconds=-1)  # a whole second, and none too early
         reason = reasons.get(denied.why, "no unit is left")
-        return f"{name} is not asked before {at.isoformat(timespec='seconds')}: {reason}"
+        return f"{name} is not asked before {at.isoformat(timespec='seconds').replace('+00:00', 'Z')}: {reason}"
 
     def _left(self, window: Window) -> str:
         try:
@@ -275,14 +280,22 @@ def _short(window: Window) -> bool:
     return isinstance(window, Rolling) and window.period <= SHORT
 
 
+def _all(window: Window) -> str:
+    return f"{_size(window)} is" if getattr(window, "permitted", 1) == 1 else f"all {_size(window)} are"
+
+
 def _size(window: Window) -> str:
     match window:
         case Rolling():
-            return f"{window.permitted} units in {span(window.period)} ({_name(window)})"
+            return f"{_units(window.permitted)} in {span(window.period)} ({_name(window)})"
         case Calendar():
-            return f"{window.permitted} units of a {window.unit} ({_name(window)})"
+            return f"{_units(window.permitted)} of a {window.unit} ({_name(window)})"
         case Spacing():
             return f"one unit in {span(window.interval)} ({_name(window)})"
+
+
+def _units(count: int) -> str:
+    return f"{count} unit" if count == 1 else f"{count} units"
 
 
 def span(seconds: float) -> str:

@@ -57,7 +57,12 @@ class Override:
 
 def overrides(text: str, variable: str) -> tuple[Override, ...]:
     """The parts of a setting. Raises `UsageError` that names the variable, the part and the form."""
-    return tuple(_override(part, variable) for part in re.split(r",(?![^(]*\))", text) if part.strip())
+    found = tuple(_override(part, variable) for part in re.split(r",(?![^(]*\))", text) if part.strip())
+    named = [(one.holder, one.window.key) for one in found]
+    for holder, name in named:
+        if named.count((holder, name)) > 1:
+            raise UsageError(f"{variable} says {name!r} twice, and only one would count; give each window its own name")
+    return found
 
 
 def overridden(windows: Iterable[Window], changes: Iterable[Override], holder: str) -> tuple[Window, ...]:

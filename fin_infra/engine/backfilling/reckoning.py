@@ -121,7 +121,9 @@ def copied(windows: Sequence[Window], frame: pl.DataFrame, clock: _Clock) -> tup
         if row is None or isinstance(window, Spacing):
             own.append(window)
             continue
-        window = replace(window, limit=max(1, row["limit"]))
+        lowered = row["limit"] < row["declared"]  # else the settings of now count, not those of the last call
+        limit = min(window.permitted, row["limit"]) if lowered else window.permitted
+        window = replace(window, limit=max(1, limit))
         window = replace(window, profile="log") if isinstance(window, Rolling) else window
         own.append(window)
         used = min(int(row["used"]), window.limit)
