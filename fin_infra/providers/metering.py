@@ -17,7 +17,7 @@ from fin_infra.providers import resolve
 from fin_infra.providers.base import Provider, Reply
 from fin_infra.providers.transport import Call, Sent
 from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED, Plan, Seen, Throttle
-from fin_infra.quotas.headers import wait_told
+from fin_infra.quotas.headers import retry_after, wait_told
 from fin_infra.quotas.ledger import Denied, Grant, Ledger
 from fin_infra.quotas.overrides import overridden, overrides
 from fin_infra.quotas.windows import SHORT, Calendar, Rolling, Spacing, Window, bound, paced
@@ -148,7 +148,7 @@ class QuotaMeter:
                 ledger.observe(grant, window, seen.remaining, seen.reset, seen.limit)
         if isinstance(sent.refused, QuotaError):
             return self._throttled(call, grant, reply, sent.refused, quota.throttle(answer))
-        told = wait_told(reply.headers, reply.at) if reply.status == 503 else None
+        told = retry_after(reply.headers, reply.at) if reply.status == 503 else None
         if told and getattr(sent.refused, "vendor_wide", False):  # down for all, and it says until when
             ledger.penalize(met(grant.windows, Throttle(), told), reply.at + timedelta(seconds=told))
         return None

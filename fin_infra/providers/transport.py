@@ -113,7 +113,7 @@ class Transport:
         call = Call(
             self._provider,
             self._connection_id,
-            _endpoint(path, account, words=method == "POST"),
+            endpoint_of(path, account, words=method == "POST"),
             self._lane,
             host,
             self._holder,
@@ -206,7 +206,7 @@ def _variable(name: str, host: str, field: str) -> str:
     return "_".join(parts).upper()
 
 
-def _endpoint(path: str, account: str = "", *, words: bool = False) -> str:
+def endpoint_of(path: str, account: str = "", *, words: bool = False) -> str:
     """The path without ids: `/accounts/{id}/balances`. Ids and queries stay out of logs and messages.
 
     `words`: a part like `public_token` is a word: who asks by a body has no ids in the path.

@@ -39,8 +39,8 @@ class Spec:
     """A window as the algorithm wants it: its numbers in microseconds, its declaration as text."""
 
     __slots__ = (
-        "_bounds", "arrive", "declaration", "flight", "grain", "interval", "key", "kind", "limit", "long", "mark",
-        "period", "refunds", "skew", "window",
+        "_bounds", "arrive", "declaration", "flight", "for_all", "grain", "interval", "key", "kind", "limit", "long",
+        "mark", "period", "refunds", "skew", "window",
     )  # fmt: skip
 
     def __init__(self, window: Window, timeout: int) -> None:
@@ -48,6 +48,7 @@ class Spec:
         self.key = window.key
         self.arrive: int | None = None
         self.interval = self.skew = self.flight = 0
+        self.for_all = False
         self.limit, self.refunds, self.long = 1, False, False
         match window:
             case Rolling():
@@ -64,6 +65,7 @@ class Spec:
             case Spacing():
                 self.kind = SPACING
                 self.period = self.interval = round(window.interval * SECOND)
+                self.for_all = window.for_all
         if not isinstance(window, Spacing):
             self.limit = window.permitted
             self.refunds = window.charge == "success"
@@ -275,7 +277,7 @@ def admits(state: State, spec: Spec, row: Row, cost: int, lane: int, at: int) ->
     if row.hold_until > when and row.hold_lane < lane:
         when, why = row.hold_until, "hold"
     if spec.kind is SPACING:
-        return (row.tat, "pace") if lane and row.tat > when else (when, why)  # type: ignore[return-value]
+        return (row.tat, "pace") if (lane or spec.for_all) and row.tat > when else (when, why)  # type: ignore[return-value]
     if spec.kind is CALENDAR:
         return _in_day(spec, row, cost, lane, when, why)  # type: ignore[arg-type]
     limit = limit_at(spec, row, when)
@@ -588,7 +590,7 @@ def _capacity(state: State, spec: Spec, horizon: int, rank: int) -> int:
     if row.blocked > until or (row.hold_until > until and row.hold_lane < rank):
         return 0
     if spec.kind is SPACING:
-        if not rank:
+        if not rank and not spec.for_all:
             return UNLIMITED
         begin = max(now, row.tat, row.blocked)
         return 0 if begin > until else (until - begin) // spec.interval + 1

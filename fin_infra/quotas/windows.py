@@ -74,12 +74,14 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """One unit every `interval` seconds: pacing inside a window. The interactive lane does not wait for it."""
+    """One unit every `interval` seconds: pacing inside a window. The interactive lane does not wait for it, unless
+    `for_all`."""
 
     key: str
     interval: float
     scope: Scope = "key"
     endpoints: tuple[str, ...] = ()
+    for_all: bool = False
 
 
 Window = Rolling | Calendar | Spacing
@@ -89,14 +91,16 @@ def paced(windows: Iterable[Window]) -> tuple[Window, ...]:
     """The windows, each short one that many share with its pace beside it.
 
     Without it a burst repeats every period for ever. A single connection's window is left alone: a sync of a few calls
-    in a row should not wait between them.
+    in a row should not wait between them. Where the vendor estimates, even an interactive call out of turn may be one
+    too many.
     """
     found: list[Window] = []
     for window in windows:
         found.append(window)
         if isinstance(window, Rolling) and window.scope == "key" and PACED[0] <= window.period <= PACED[1]:
-            interval = window.period / ((EVEN if window.profile == "counter" else PACE) * window.permitted)
-            found.append(Spacing(f"{window.key}/pace", interval, endpoints=window.endpoints))
+            estimated = window.profile == "counter"
+            interval = window.period / ((EVEN if estimated else PACE) * window.permitted)
+            found.append(Spacing(f"{window.key}/pace", interval, endpoints=window.endpoints, for_all=estimated))
     return tuple(found)
 
 

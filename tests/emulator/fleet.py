@@ -201,6 +201,12 @@ class Fleet:
         return Order(login, at)
 
 
+def done(call: Counted, now: float) -> bool:
+    """Whether the call was the last of a sync of accounts, which by now is over: an order that meets one in the queue
+    is that one."""
+    return call.path.endswith("/balances") and call.accepted and 0 < call.back < now - 3.0
+
+
 def kept_waiting(pid: int) -> float:
     """Seconds that a process was ready to run and had no processor, as Linux counts them; 0 elsewhere."""
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
@@ -246,8 +252,7 @@ def run(
             last_order = end - 4 * terms.line.longest - 2.0  # its answers are to be seen
             while (now := time.time()) < end + 0.2:
                 if next_order <= now < last_order and orders_every:
-                    calls += vendor.counted(len(calls))
-                    known = sorted({call.who for call in calls if call.path.endswith("/balances") and call.accepted})
+                    known = sorted({call.who for call in vendor.counted() if done(call, now)})
                     if known:  # of whom nothing waits already
                         orders.append(fleet.order(int(draw.choice(known).removeprefix("tok"))))
                     next_order += orders_every * draw.uniform(0.5, 1.5)

@@ -158,7 +158,14 @@ class WindowCounter(Limiter):
         return 2 * self.period - (now + self.phase) % self.period
 
     def wait(self, now: float) -> float:
-        return 0.0 if self._left(now) >= 1 else self.period - (now + self.phase) % self.period
+        if self._left(now) >= 1:
+            return 0.0
+        begun = (now + self.phase) % self.period
+        if self._used < self.limit:  # what is left of the window before shrinks
+            part = 1 - (self.limit - 1 - self._used) / self._before
+            return max(0.0, part * self.period - begun)
+        part = 1 - (self.limit - 1) / self._used  # and then what is left of this one
+        return self.period - begun + part * self.period
 
 
 LIMITERS: dict[str, type[Limiter]] = {

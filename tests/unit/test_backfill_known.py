@@ -25,6 +25,8 @@ def test_a_late_beginning_counts_for_a_day_and_for_good_when_an_older_answer_is_
 
 @guarded("the same read of the same day confirms itself", "engine/backfilling/known.py",
          "        before = after.pop(\"heading\", None)\n", "        before = after.pop(\"heading\", [begin, \"2001-01-01T00:00:00+00:00\"])\n")  # fmt: skip
+@guarded("one late beginning is taken for the end", "engine/backfilling/known.py",
+         "(told.begins is None and told.last.isoformat() < before[0])", "True")  # fmt: skip
 def test_the_same_on_another_day_is_enough_and_on_the_same_day_is_not() -> None:
     once = learned({}, PARTIAL, NOW)
     assert "head" not in learned(once, PARTIAL, NOW + timedelta(hours=1))

@@ -8,8 +8,9 @@ import pytest
 
 from fin_infra.engine.backfilling.reckoning import duration, reckon
 from fin_infra.quotas.memory import MemoryLedger
-from fin_infra.quotas.windows import Rolling, paced
+from fin_infra.quotas.windows import PACE, Rolling, paced
 from tests.backfill_world import NOW
+from tests.guards import guarded
 from tests.simulation.clock import SimClock
 
 
@@ -30,6 +31,14 @@ def test_a_length_of_time_for_people(seconds: float, told: str) -> None:
 def test_each_window_is_told(window: Rolling, calls: int, told: str) -> None:
     frame = MemoryLedger(SimClock(NOW)).frame()
     assert reckon(calls, paced((window,)), frame, NOW).costs[0].sentence() == told
+
+
+@guarded("the dry run forgets the pace", "engine/backfilling/reckoning.py",
+         "    seconds = played(calls, windows, frame, now, units=units)",
+         "    seconds = max(cost.seconds for cost in costs)")  # fmt: skip
+def test_the_pace_counts_as_much_as_the_window() -> None:
+    frame, windows = MemoryLedger(SimClock(NOW)).frame(), paced((Rolling("minute", 200, 60.0),))
+    assert reckon(152, windows, frame, NOW).seconds == pytest.approx(151 * 60 / (PACE * 200) + 0.2, rel=0.01)
 
 
 def test_many_calls_go_on_at_the_pace_of_those_that_were_played() -> None:

@@ -258,6 +258,11 @@ def coverage(store: Store, connection: Connection, backfill: Backfill, now: date
         store, connection, source, backfill.subjects, backfill.first, backfill.last, now, once="always"
     )
     held = counted(store, backfill.provider, source, backfill.subjects, backfill.first, backfill.last)
+    odd = [name for name, one in looked.items() if one.nothing.absent]
+    days = held_days(store, backfill.provider, source, odd, backfill.first, backfill.last) if odd else None
+    came = (
+        set() if days is None else set(days.filter(pl.col("state") == "final").select("instrument", "session").rows())
+    )
     rows = []
     for name in backfill.subjects:
         one = looked.get(name)
@@ -269,7 +274,8 @@ def coverage(store: Store, connection: Connection, backfill: Backfill, now: date
         mine = held.get(name, (0, None, None))[0]
         before = len(one.calendar.dates(begin, one.first - timedelta(days=1))) if one.first > begin else 0
         absent = min(before, expected) + sum(
-            one.first <= day <= one.last and one.calendar.is_session(day) for day in one.nothing.absent
+            one.first <= day <= one.last and one.calendar.is_session(day) and (name, day) not in came
+            for day in one.nothing.absent
         )
         missing = max(0, expected - mine - absent)
         rows.append(Coverage(name, expected, mine, min(absent, expected), missing, one.nothing.begin, one.refused))

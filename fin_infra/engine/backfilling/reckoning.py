@@ -17,7 +17,7 @@ from fin_infra.engine.backfilling.planning import Plan, source_of
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Want
 from fin_infra.providers.metering import Quotas, span
-from fin_infra.providers.transport import _endpoint
+from fin_infra.providers.transport import endpoint_of
 from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED
 from fin_infra.quotas.ledger import Denied
 from fin_infra.quotas.memory import MemoryLedger
@@ -68,7 +68,7 @@ async def windows_of(plan: Plan, quotas: Quotas, now: datetime) -> tuple[tuple[W
     assert source.series is not None, "only a series is backfilled"
     wants = [Want(name, str(source.series.ticker(name)), plan.first, plan.last) for name in plan.chunks[0].subjects[:1]]
     host, path, words = await first_question(provider, source, wants, now)
-    endpoint = quota.named(host, _endpoint(path, "", words=words))
+    endpoint = quota.named(host, endpoint_of(path, "", words=words))
     holder = connection.quota_key or provider.quota_key({})
     place = {"holder": holder, "connection": connection.connection_id, "account": ""}
     found = bound(quotas.windows(provider, holder), **place, endpoint=endpoint)

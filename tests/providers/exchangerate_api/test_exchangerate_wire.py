@@ -66,7 +66,7 @@ def test_a_spent_month_and_open_access_are_not_asked_again_at_once() -> None:
 
 
 @pytest.mark.parametrize("answer", [
-    b"", b"Too Many Requests", b"[]", body(result="odd"), body(conversion_rates=None), body(conversion_rates={}), body(base_code=None),
+    b"", b"Too Many", b"[]", body(result="odd"), body(conversion_rates=None), body(conversion_rates={}), body(base_code=None),
     body(time_last_update_unix=None), body(time_last_update_unix=0), body(time_last_update_unix="soon"), body(year=2024),
     body(conversion_rates={"USD": None}), body(conversion_rate=1.5),
 ])  # fmt: skip
