@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -494,6 +496,44 @@ def test_a_ledger_out_of_reach_denies(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     with pytest.raises(StoreError):
         ledger.settle(grant)
+
+
+@guarded("a ledger whose file is gone counts on alone", "store/ledger.py",
+         "if session is not None and session.moved():", "if False:")  # fmt: skip
+def test_a_ledger_whose_file_is_taken_away_denies_and_goes_on_in_the_one_that_takes_its_place(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    url, path = f"sqlite:///{tmp_path / 'quota.db'}", tmp_path / "quota.db"
+    ledger = open_ledger(url, now=clock)
+    grant = given(ledger, MINUTE)
+    path.unlink()
+    found = denied(ledger, MINUTE, lane="interactive")
+    assert found.why == "unreachable"
+    assert not path.exists(), "an empty one would count from nothing"
+    other = open_ledger(url, now=clock)  # somebody began a new one
+    given(ledger, MINUTE)
+    given(other, MINUTE)
+    ledger.settle(grant)  # a call that was made: the new one counts it too
+    assert ledger.frame()["used"].to_list() == other.frame()["used"].to_list() == [3]
+    ledger.close()
+    other.close()
+
+
+@guarded("each call waits for a lock that another process has", "store/ledger.py",
+         "self._shut = ended + AGAIN", "pass")  # fmt: skip
+def test_a_lock_that_another_process_keeps_is_waited_for_once(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fin_infra.store.ledger.PATIENCE", 1.0)
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'quota.db'}", now=clock)
+    other = sqlite3.connect(tmp_path / "quota.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert denied(ledger, MINUTE).why == "unreachable"
+    began = time.monotonic()
+    assert [denied(ledger, MINUTE).why for _ in range(3)] == ["unreachable"] * 3
+    assert time.monotonic() - began < 0.5
+    other.close()
+    ledger.close()
 
 
 def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
