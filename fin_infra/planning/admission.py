@@ -46,6 +46,7 @@ LEASE = 10.0
 """Seconds for which one planner alone admits for a key; should it die, another one takes over after this."""
 LEAST = 0.05
 """Share of a key that backfill has while it waits."""
+LENT = 10.0  # calls by which a tenant may be ahead of its share
 MOST_OWED = 20.0  # calls: what backfill did not get for hours is not made up at once
 
 ENDLESS = 1_000_000_000
@@ -107,7 +108,7 @@ class Key:
         self.known: set[tuple[str, str, str]] = set()
         self.owed = 0.0  # calls that backfill has to get before anything else
         self.lanes: dict[Lane, FairQueue[DueRow]] = {
-            lane: FairQueue(lambda tenant: self.weights.get(tenant, 1), _deadline) for lane in LANES
+            lane: FairQueue(lambda tenant: self.weights.get(tenant, 1), _deadline, LENT) for lane in LANES
         }
 
     def add(self, rows: Iterable[DueRow]) -> None:

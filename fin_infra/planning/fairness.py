@@ -2,6 +2,9 @@
 
 A tenant's next item starts where its last one ended, or at the virtual time where that is later: who was idle has saved
 nothing up, and who asks for more than its share waits alone. An item moves its tenant on by cost / weight.
+
+A little is lent: of a tenant with one connection a single run may be worth hours of its share, and the next would be
+late for it, while another one is greedy. Who always waits gains nothing by it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ Item = TypeVar("Item")
 
 class FairQueue(Generic[Item]):
     """Items that wait, by tenant. `weight`: of a tenant, above 0; shares are as these. `order`: of items of one tenant,
-    and of tenants that start at the same time."""
+    and of tenants that start at the same time. `lent`: cost by which a tenant may be ahead of its share."""
 
-    def __init__(self, weight: Callable[[str], float], order: Callable[[Item], Any]) -> None:
+    def __init__(self, weight: Callable[[str], float], order: Callable[[Item], Any], lent: float = 0.0) -> None:
+        self._lent = lent
         self._weight = weight
         self._order = order
         self._now = 0.0
@@ -66,8 +70,8 @@ class FairQueue(Generic[Item]):
             cost = cost_of(item)
             if cost is not None:
                 self._now = start
-                start += cost / self._weight(tenant)
-                self._ends[tenant] = start
+                self._ends[tenant] = max(self._ends.get(tenant, 0.0), start) + cost / self._weight(tenant)
+                start = self._start(tenant)
             if waiting:
                 heappush(self._turns, (start, waiting[0][0], tenant))
             else:
@@ -77,4 +81,4 @@ class FairQueue(Generic[Item]):
         return None
 
     def _start(self, tenant: str) -> float:
-        return max(self._ends.get(tenant, 0.0), self._now)
+        return max(self._ends.get(tenant, 0.0) - self._lent / self._weight(tenant), self._now)

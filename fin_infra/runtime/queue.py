@@ -232,14 +232,15 @@ class SqlJobQueue:
                 mine = f"quota_key IN ({', '.join('?' * len(part))})"
                 rows = fetched(
                     sql,
-                    f"SELECT quota_key, lane, cost FROM fin_infra_jobs WHERE {mine} AND state = 'running' UNION ALL "
-                    f"SELECT quota_key, lane, cost FROM fin_infra_jobs WHERE {mine} AND state = 'queued' "
-                    "AND available_at <= ?",
+                    f"SELECT quota_key, lane, SUM(cost) FROM fin_infra_jobs WHERE {mine} AND state = 'running' "
+                    "GROUP BY quota_key, lane UNION ALL "
+                    f"SELECT quota_key, lane, SUM(cost) FROM fin_infra_jobs WHERE {mine} AND state = 'queued' "
+                    "AND available_at <= ? GROUP BY quota_key, lane",
                     (*part, *part, micros(until)),
                 )
                 for key, lane, cost in rows:
                     of_key = found[key]
-                    of_key[LANES[lane]] = of_key.get(LANES[lane], 0) + cost
+                    of_key[LANES[lane]] = of_key.get(LANES[lane], 0) + int(cost)
         return found
 
     def promote(self, quota_key: str) -> int:

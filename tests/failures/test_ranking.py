@@ -8,7 +8,6 @@ from tests.guards import guarded
 
 @guarded("prices are asked by name", "engine/changes.py", "return -holders.get(name, 0), name not in watched",
          "return 0, False")  # fmt: skip
-@guarded("what is watched comes last", "engine/changes.py", "name not in watched,", "name in watched,")
 async def test_what_most_accounts_hold_is_asked_first_then_what_is_watched(market: BrokerWorld) -> None:
     market.schedule(SCHEDULES, watchlist="us:SPY")
     symbols = ("AAPL", "IBM", "MSFT", "SPY", "ZION")

@@ -38,8 +38,8 @@ def test_everything_is_served_once_and_each_tenant_by_deadline(waiting: list[Job
         assert deadlines == sorted(deadlines)
 
 
-@guarded("a heavy tenant pays as a light one", "planning/fairness.py", "start += cost / self._weight(tenant)",
-         "start += cost")  # fmt: skip
+@guarded("a heavy tenant pays as a light one", "planning/fairness.py", "start) + cost / self._weight(tenant)",
+         "start) + cost")  # fmt: skip
 @given(weights, st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(20, 200))
 def test_while_all_wait_shares_are_as_the_weights(weight: dict[str, int], costs: list[int], served: int) -> None:
     queue, got = filled([], weight), dict.fromkeys("abcde", 0)
@@ -58,8 +58,8 @@ def test_while_all_wait_shares_are_as_the_weights(weight: dict[str, int], costs:
             assert abs(one - other) <= mine + its + 1e-9
 
 
-@guarded("who was idle has saved up", "planning/fairness.py", "max(self._ends.get(tenant, 0.0), self._now)",
-         "self._ends.get(tenant, 0.0)")  # fmt: skip
+@guarded("who was idle has saved up", "planning/fairness.py", "self._lent / self._weight(tenant), self._now)",
+         "self._lent / self._weight(tenant), 0.0)")  # fmt: skip
 def test_who_was_idle_has_saved_nothing_up() -> None:
     queue = filled([("a", n, 1) for n in range(1_000)])
     for _ in range(900):
@@ -87,7 +87,22 @@ def test_what_cannot_be_served_costs_nothing_and_hides_nobody(waiting: list[Job]
     assert sorted(served + aside) == sorted(waiting)
 
 
-@guarded("an item costs nothing", "planning/fairness.py", "self._ends[tenant] = start\n", "pass\n")
+@guarded("an item costs nothing", "planning/fairness.py", "max(self._ends.get(tenant, 0.0), start) +", "start + 0 *")
+@guarded("nothing is lent", "planning/fairness.py", "- self._lent / self._weight(tenant),", "- 0,")
+def test_a_little_is_lent_so_that_one_costly_run_makes_the_next_not_late() -> None:
+    queue = FairQueue[Job](lambda tenant: {"a": 100}.get(tenant, 1), lambda job: job[1], lent=10)
+    queue.refill(("a", ("a", n, 1)) for n in range(2_000))
+    late = []
+    for _ in range(4):
+        queue.push("b", ("b", -1, 6))
+        turns = 0
+        while (job := queue.take(lambda job: job[2])) is not None and job[0] != "b":
+            turns += 1
+        late.append(turns)
+    assert late[:2] == [0, 0], "two runs are within what is lent"
+    assert sum(late) >= 800, "and no more than that: 24 calls are worth 1,400 of the other's"
+
+
 @guarded("a new reading forgets who had how much", "planning/fairness.py", "        self._waiting.clear()\n",
          "        self._waiting.clear()\n        self._ends.clear()\n        self._now = 0.0\n")  # fmt: skip
 def test_a_new_reading_of_what_waits_forgets_nobodys_share() -> None:

@@ -300,6 +300,7 @@ def test_sessions_of_venues_and_coins_are_asked_for_together_each_on_its_own_cal
 # -- in which order ----------------------------------------------------------------------------------------------------
 
 
+@guarded("what is watched comes last", "engine/changes.py", "name not in watched,", "name in watched,")
 @guarded(
     "who has the newest bar is asked first", "engine/changes.py", "newest.get(name, date.min), name", "date.min, name"
 )
@@ -313,3 +314,5 @@ def test_of_instruments_that_serve_as_many_the_one_longest_without_a_bar_comes_f
     )
     ranked = _ranked(wants, bars, {"us:D": 1}, [])
     assert [want.ticker for want in ranked] == ["D", "C", "B", "A"]
+    ranked = _ranked(wants, bars, {"us:D": 1}, ["us:A"])
+    assert [want.ticker for want in ranked] == ["D", "A", "C", "B"]
