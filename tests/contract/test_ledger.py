@@ -579,3 +579,50 @@ def test_a_connection_that_the_server_closed_is_made_again(postgres: PostgresSer
         given(ledger, DAY)
         assert row(ledger, DAY)["used"] == 2
         ledger.close()
+
+
+@guarded(
+    "calls of a clock that was far ahead block a window for a while, not until that date",
+    "quotas/counting.py",
+    "and _set_back(state, spec, row, entry):",
+    "and False:",
+)
+@guarded(
+    "a day that a clock far ahead has begun ends with this one",
+    "quotas/counting.py",
+    "elif row.win > end:",
+    "elif False:",
+)
+def test_a_clock_that_was_years_ahead_starves_nobody_until_then(ledger: Ledger, clock: VirtualClock) -> None:
+    pace = Spacing("coin/app#pace", 20.0)
+    clock.advance(timedelta(days=20_000))
+    for _ in range(3):
+        given(ledger, MINUTE, pace, TODAY)
+        clock.advance(20 * SECOND)
+    ledger.penalize((DAY,), clock() + timedelta(days=1))
+    clock.advance(START - clock())
+    assert denied(ledger, MINUTE, pace, TODAY).eta <= 60.0
+    assert denied(ledger, MINUTE, lane="interactive").eta <= 60.0  # what it spent counts
+    given(ledger, DAY)
+    for _ in range(3):
+        clock.advance(timedelta(days=1))
+        for _ in range(3):
+            given(ledger, MINUTE, pace, TODAY)
+            clock.advance(21 * SECOND)
+
+
+@guarded(
+    "no word of a vendor's closes a window for years",
+    "quotas/counting.py",
+    "until = min(until, state.now + MONTH + DAY)",
+    "until = min(until, FAR)",
+)
+def test_nobody_waits_longer_than_the_longest_window(ledger: Ledger, clock: VirtualClock) -> None:
+    ledger.penalize((MINUTE,), START + timedelta(days=20_000))
+    assert denied(ledger, MINUTE).eta <= 32 * 86_400
+
+
+def test_a_frame_of_some_windows_has_those_alone(ledger: Ledger) -> None:
+    given(ledger, MINUTE, TODAY)
+    assert ledger.frame((TODAY,))["window"].to_list() == [TODAY.key]
+    assert ledger.frame((TODAY,)).equals(ledger.frame().filter(pl.col("window") == TODAY.key))
