@@ -565,6 +565,8 @@ class Events(RuleBasedStateMachine):
             assert key_of(job) == twin
             if self.live[twin]["until"] is None:
                 self.live[twin]["lane"] = min(self.live[twin]["lane"], LANES.index(lane))
+                if lane == "interactive" and not delay:  # somebody waits for it
+                    self.live[twin]["at"] = min(self.live[twin]["at"], self.clock())
             return
         assert key_of(job) not in self.live
         self.live[key_of(job)] = {

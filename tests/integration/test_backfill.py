@@ -387,3 +387,37 @@ async def test_rows_that_a_new_basis_holds_back_are_not_taken_for_absent_ones(wo
     assert len(world.held("SAB")) == len(sessions("2025-06-02"))
     async with world.runtime() as runtime:
         assert runtime.backfiller.books.known("alpaca", "prices", ["us:SAA"]) == {}
+
+
+@guarded(
+    "a question that leads nowhere is begun anew for ever", RUNNING, "http.replayed and chunk.tries < TRIES:",
+    "http.replayed:",
+)  # fmt: skip
+async def test_a_page_that_is_always_broken_parks_its_chunk_where_a_quota_allows_one_page_at_a_time(
+    world: BackfillWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIN_INFRA_ALPACA_QUOTAS", "data=1/1h")
+
+    def break_the_second(path: str) -> None:
+        if path == BARS and "page_token" in world.broker.requests[-1]:
+            world.broker.fail_next(Fault("refuse", on=BARS, status=418))
+
+    world.broker.on_request = break_the_second
+    done = await world.until_done(await world.wish(NAMES, "2024-06-01"))
+    assert done.state == "failed"
+    assert done.parked == 1
+
+
+@guarded(
+    "a slower worker overwrites what was said of a chunk", "engine/backfilling/keeping.py",
+    'CHUNKS.c.n == chunk.n, CHUNKS.c.state == "open")\n                .values(\n                    calls',
+    "CHUNKS.c.n == chunk.n)\n                .values(\n                    calls",
+)  # fmt: skip
+async def test_a_slower_worker_that_is_refused_does_not_change_a_chunk_that_is_done(world: BackfillWorld) -> None:
+    backfill = await world.wish(NAMES, "2026-11-02")
+    [chunk] = await chunks(world, backfill)
+    await world.until_done(backfill)
+    before = await chunks(world, backfill)
+    async with world.runtime() as runtime:
+        runtime.backfiller.books.tried(backfill.backfill_id, chunk, "refused", calls=1, failed=True)
+    assert await chunks(world, backfill) == before

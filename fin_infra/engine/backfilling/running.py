@@ -305,7 +305,7 @@ class Backfiller:
             sealed(run, self._connections.vault), connection_id=backfill.connection_id, run_id=run.run_id,
         )  # fmt: skip
         own = backfill.backfill_id
-        if outcome.code in OF_THE_PLACE and http is not None and http.replayed:
+        if outcome.code in OF_THE_PLACE and http is not None and http.replayed and chunk.tries < TRIES:
             self._store.unstage(backfill.stream)  # what was kept leads nowhere: it is asked for from its beginning
             self.books.tried(own, chunk, message, calls=calls, failed=True)
             return _said(backfill, "retry", Outcome("later", 1.0, outcome.code, message), run.run_id)
