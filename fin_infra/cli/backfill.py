@@ -341,7 +341,10 @@ def _connection(
     from fin_infra.providers import resolve
 
     if connection is not None:
-        return runtime.connections.get(connection)
+        one = runtime.connections.get(connection)
+        if one.state != "active":
+            raise UsageError(f"{connection} is {one.state}; fin-infra connections relink {connection} makes it active")
+        return one
     vendor = resolve(provider).name if provider is not None else None
     found = [
         one for one in runtime.connections.all(provider=vendor)

@@ -139,7 +139,9 @@ def sqlite_path(url: str, variable: str) -> Path:
     path = url.removeprefix("sqlite:///")
     if "?" in path:
         raise UsageError(f"{variable} has a query, which sqlite:///PATH does not take; leave out what begins at '?'")
-    if path == url or not path or path.startswith(":memory:"):
+    if path.startswith(":memory:"):
+        raise UsageError(f"{variable} is in memory, where no other process sees it; write sqlite:///PATH")
+    if path == url or not path:
         kind = url.split(":", 1)[0]
         raise UsageError(
             f"{variable} is of kind {kind!r}; write sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"

@@ -42,6 +42,11 @@ from tests.cli.conftest import TOKEN, Cli, Said
         (("replay", "banking:teller", "holdings", "no.json"), "cannot read no.json"),
         (("replay", "banking:teller", "transactions", "x", "--context", "kind=credit"), "--context 'kind=credit' is not"),
         (("schedules", "next", "--at", "2026-11-24"), "has no zone"),
+        (("backfill", "resume", "bf_0"), "no backfill 'bf_0'; fin-infra backfill ls shows them"),
+        (("backfill", "prices", "--from", "2020-01-01", "--instruments", "@no.txt"),
+         "the file 'no.txt' cannot be read: no such file or directory"),
+        (("backfill", "prices", "--from", "2020-01-01", "--provider", "teller", "--tenant", "zoe"),
+         "no active connection of teller of tenant zoe has prices"),
         (("init", "."), None),
     ],
 )  # fmt: skip
@@ -168,6 +173,38 @@ def test_a_wrong_setting_is_named(
     assert said.code == 2
     assert sentence in said.error
     assert "SECRET" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("FIN_INFRA_TELLER_PLAN", "gold", "FIN_INFRA_TELLER_PLAN: teller has no plan 'gold'; there are: production"),
+        ("FIN_INFRA_TELLER_QUOTAS", "many", "FIN_INFRA_TELLER_QUOTAS: 'many' is no window; write [KEY:]"),
+        ("FIN_INFRA_TELLER_QUOTAS", "day=9/24h, account:day=4/24h", "FIN_INFRA_TELLER_QUOTAS says 'day' twice"),
+    ],
+)
+def test_a_wrong_plan_or_limit_stops_the_worker_before_anything_is_tried(
+    cli: Cli, linked: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    said = cli("worker", "--until-idle")
+    assert said.code == 2
+    assert sentence in said.error
+    assert cli("runs", "ls", "--json").out == ""
+
+
+def test_a_connection_that_is_not_active_takes_no_backfill(cli: Cli, linked: str) -> None:
+    cli("connections", "disable", linked)
+    said = cli("backfill", "transactions", "--from", "2020-01-01", "--connection", linked)
+    assert said.code == 2
+    assert f"{linked} is disabled; fin-infra connections relink {linked}" in said.error
+
+
+def test_no_backfill_is_said_and_doctor_misses_no_schedule_of_one(cli: Cli) -> None:
+    said = cli("backfill", "ls")
+    assert said.code == 0
+    assert "there is no backfill" in said.err
+    assert "backfill_chunk" not in cli("doctor").out
 
 
 def test_a_password_in_an_address_is_not_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,3 +62,14 @@ def test_a_used_up_day_counts_in_what_the_dry_run_tells() -> None:
             clock.hop(timedelta(seconds=answer.eta))
         ledger.settle(answer)  # type: ignore[arg-type]
     assert told.seconds == pytest.approx(clock.seconds - begun, rel=0.05)
+
+
+@guarded("what is in use counts as urgent in a dry run", "engine/backfilling/reckoning.py",
+         'share, lane="scheduled")', 'share, lane="interactive")')  # fmt: skip
+@pytest.mark.parametrize(("then", "now"), [(1, 25), (500, 25)])
+def test_limits_that_were_set_after_the_last_call_count(then: int, now: int) -> None:
+    ledger = MemoryLedger(SimClock(NOW))
+    ledger.settle(ledger.acquire((Rolling("vendor/app#day", then, 86400.0),)))  # type: ignore[arg-type]
+    told = reckon(25, (Rolling("vendor/app#day", now, 86400.0),), ledger.frame(), NOW)
+    assert told.costs[0].sentence() == "25 a day: 24 hours"
+    assert reckon(24, (Rolling("vendor/app#day", now, 86400.0),), ledger.frame(), NOW).seconds < 60

@@ -113,6 +113,7 @@ def copied(windows: Sequence[Window], frame: pl.DataFrame, clock: _Clock) -> tup
     """A ledger in memory in which as much is in use as in the real one, and the windows with the limits of now.
 
     When each unit was spent the frame does not say: they are spread evenly from the first that comes back to the last.
+    Nor whether it was urgent: none counts as such, or more would be kept for urgent calls than the real one keeps.
     """
     now, rows = clock.at, {row["window"]: row for row in frame.iter_rows(named=True)}
     ledger, own = MemoryLedger(clock), list[Window]()
@@ -133,11 +134,11 @@ def copied(windows: Sequence[Window], frame: pl.DataFrame, clock: _Clock) -> tup
             last = min(now, (row["reset_at"] or now) - length)
             first = min(last, max(now - length, (row["free_at"] or now) - length))
             parts = min(BATCHES, used)
-            moments = [first + (last - first) * n / max(1, parts - 1) for n in range(parts)]
+            moments = [last - (last - first) * n / max(1, parts - 1) for n in reversed(range(parts))]
         for n, moment in enumerate(moments):
             clock.at = moment
             share = used * (n + 1) // len(moments) - used * n // len(moments)
-            answer = ledger.acquire((window,), share, lane="interactive") if share else None
+            answer = ledger.acquire((window,), share, lane="scheduled") if share else None
             if answer is not None and not isinstance(answer, Denied):
                 ledger.settle(answer)
         clock.at = now
