@@ -31,6 +31,13 @@ SETTINGS_TEMPLATE = """\
 # FIN_INFRA_STORE_URL=sqlite:///var/fin.db
 # FIN_INFRA_QUEUE_URL=sqlite:///var/fin-queue.db
 
+# Where calls of vendors are counted; all workers that share a vendor's key must share it.
+# FIN_INFRA_QUOTA_URL=sqlite:///var/fin-quota.db
+
+# A vendor's plan, and limits that differ from it.
+# FIN_INFRA_ALPACA_PLAN=paid
+# FIN_INFRA_TELLER_QUOTAS=application=300/60s
+
 # The vault's keys, newest first, comma-separated. Default: a key file beside the store's, made once, mode 0600.
 # FIN_INFRA_VAULT_KEY=
 
