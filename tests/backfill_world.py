@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +28,7 @@ from fin_infra.quotas.memory import MemoryLedger
 from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
 from fin_infra.testing import VirtualClock, serve
-from tests.broker import BrokerWorld
+from tests.broker import BARS, BrokerWorld
 from tests.simulation.clock import SimClock, SimLoop
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -147,6 +147,27 @@ def backfill_world(folder: Path, names: Sequence[str], **more: Any) -> Iterator[
 
 async def _open(world: BackfillWorld) -> None:
     world.connection = await world.link(account=SimBrokerage("acc_empty"))
+
+
+class Between(httpx.AsyncBaseTransport):
+    """The real network; `act` happens while the n-th answer with bars is on its way back."""
+
+    def __init__(self, act: Callable[[], Awaitable[None]], nth: int = 1) -> None:
+        self._inner = httpx.AsyncHTTPTransport()
+        self._act = act
+        self._left = nth
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        await answer.aread()
+        await answer.aclose()
+        self._left -= request.url.path == BARS
+        if request.url.path == BARS and self._left == 0:
+            await self._act()
+        return answer
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class Wire(httpx.AsyncBaseTransport):

@@ -8,9 +8,9 @@ Each tick admits what the key's windows can give within `HORIZON`, less what is 
 come first; within one, tenants in turn (see `fairness`), the earliest due time inside a tenant. Backfill has what is
 left, and a small share while it waits. A stream whose connection is itself out of quota is passed over.
 
-Units of a day, or a month, that do not suffice for all are not spent on what the next session makes old: streams of a
-session's schedule that got no unit wait for the next close, where that comes before the reset. One call then brings
-both sessions.
+Units of a day that do not suffice for all are not spent on what the next session makes old: streams of a session's
+schedule that got no unit wait for the next close, where that comes before the reset. One call then brings both
+sessions. Of a month there is always a next close: to wait for the last one would be to stand still for weeks.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ class Admission:
         """Schedules whose streams wait for the next close."""
         days = [
             window for window in key_windows(self._permitted(key.provider, key.name), key.name)
-            if isinstance(window, Calendar)
+            if isinstance(window, Calendar) and window.unit == "day"
         ]  # fmt: skip
         if not days:
             return set()

@@ -188,7 +188,7 @@ class QuotaMeter:
         ]
 
     def _free_in(self, ledger: Ledger, window: Window, at: datetime) -> float:
-        found = [row["free_at"] or at for row in ledger.frame().iter_rows(named=True) if row["window"] == window.key]
+        found = [row["free_at"] or at for row in ledger.frame((window,)).iter_rows(named=True)]
         return max(((free - at).total_seconds() for free in found), default=0.0)
 
     def _windows(self, call: Call, endpoint: str) -> tuple[Window, ...]:
@@ -298,6 +298,5 @@ def _state(ledger: Ledger, windows: Sequence[Window]) -> list[str]:
     keys = {window.key: _name(window) for window in windows}
     return [
         f"{keys[row['window']]} {row['used']} of {row['limit']} used, blocked until {row['blocked_until']}"
-        for row in ledger.frame().iter_rows(named=True)
-        if row["window"] in keys
+        for row in ledger.frame(windows).iter_rows(named=True)
     ]

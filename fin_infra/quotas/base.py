@@ -124,10 +124,14 @@ class CountingLedger:
     def lease(self, name: str, owner: str, seconds: float) -> bool:
         raise NotImplementedError
 
-    def frame(self) -> pl.DataFrame:
+    def frame(self, windows: Sequence[Window] | None = None) -> pl.DataFrame:
         import polars as pl
 
-        specs = sorted((Spec(declared(text), self._timeout) for text in self._declarations()), key=lambda s: s.key)
+        if windows is None:
+            specs = [Spec(declared(text), self._timeout) for text in self._declarations()]
+        else:
+            specs = self._specs(windows)
+        specs = sorted(specs, key=lambda spec: spec.key)
         rows: list[dict[str, Any]] = self._run(
             [spec.key for spec in specs],
             lambda state: [counting.described(state, spec) for spec in specs],

@@ -33,6 +33,8 @@ LANE = {lane: rank for rank, lane in enumerate(LANES)}
 
 ROLLING, CALENDAR, SPACING = "rolling", "calendar", "spacing"
 MONTH, DAY = 31 * 86_400 * SECOND, 86_400 * SECOND
+ASTRAY = 3600 * SECOND
+"""No two clocks that share a ledger differ by so much. What is dated later is of a clock that was wrong."""
 
 
 class Spec:
@@ -191,9 +193,11 @@ def look(state: State, spec: Spec) -> Row:
                 row.reserve_until = 0
             row.changed = True
     elif spec.kind is CALENDAR:
-        start, _ = spec.bounds(now)
+        start, end = spec.bounds(now)
         if row.win < start:
             row.win, row.used, row.reserve_until, row.changed = start, 0, 0, True
+        elif row.win > end:  # a clock that was far ahead: what it spent counts now, and no longer than other calls
+            row.win, row.reserve_until, row.changed = start, 0, True
     return row
 
 
@@ -405,6 +409,8 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
     at, why = now, None
     for spec, row in zip(specs, rows, strict=True):
         when, hinders = admits(state, spec, row, cost, rank, now)
+        if when - now > spec.period + spec.flight + ASTRAY and _set_back(state, spec, row, entry):
+            when, hinders = admits(state, spec, row, cost, rank, now)
         if when > at:
             at, why, last = when, hinders, spec
         if when > now and lane in URGENT and spec.long and now - row.urgent_at >= spec.period // spec.limit:
@@ -433,6 +439,23 @@ def acquire(state: State, specs: Sequence[Spec], entry: str, cost: int, lane: La
             left.append(limit_at(spec, row, now) - row.used)
         total.append(row.total)
     return Grant(entry, tuple([spec.window for spec in specs]), cost, lane, now, tuple(left), tuple(total))
+
+
+def _set_back(state: State, spec: Spec, row: Row, entry: str) -> bool:
+    """Takes what is dated as no clock of now can have dated it as of now. Whether there was any."""
+    now = state.now
+    before = row.tat, row.blocked, row.hold_until, row.adapted_at, row.oldest
+    row.tat = row.tat if row.tat <= now + ASTRAY + spec.interval else now
+    row.blocked = row.blocked if row.blocked <= now + MONTH + DAY else 0
+    row.hold_until = row.hold_until if row.hold_until <= now + MONTH + DAY else 0
+    row.adapted_at = min(row.adapted_at, now + ASTRAY)
+    if spec.kind is ROLLING and state.newest(spec.key) > now + spec.flight + ASTRAY:
+        row.used, _ = state.expire(spec.key, FAR - 1)
+        row.oldest, row.reserve_until = now, 0
+        state.add(f"clock:{entry}", spec.key, now, row.used, sent=True)
+    moved = before != (row.tat, row.blocked, row.hold_until, row.adapted_at, row.oldest)
+    row.changed = row.changed or moved
+    return moved
 
 
 def _denied(
@@ -530,6 +553,7 @@ def penalize(state: State, specs: Sequence[Spec], until: int) -> None:
     """See `Ledger.penalize`."""
     for spec in specs:
         row = look(state, spec)
+        until = min(until, state.now + MONTH + DAY)  # whatever was said: no window is longer
         if until > row.blocked:
             row.blocked, row.changed = until, True
 

@@ -95,8 +95,8 @@ class Ledger(Protocol):
         """Whether `owner` has the lease `name` now: taken, renewed, or run out at who had it."""
         ...
 
-    def frame(self) -> pl.DataFrame:
-        """One row per window ever used, see `FRAME`; sorted by name."""
+    def frame(self, windows: Sequence[Window] | None = None) -> pl.DataFrame:
+        """One row per window ever used, or only of these, see `FRAME`; sorted by name."""
         ...
 
     def close(self) -> None: ...

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection as SqlConnection
@@ -36,6 +37,7 @@ VARIABLE = "FIN_INFRA_QUOTA_URL"
 MARK = "fin_infra_windows"
 VERSION = 1
 PATIENCE = 5.0  # seconds for a lock that another process has
+LONG = 1.0  # seconds of such a wait after which the next calls are denied at once: a wait holds up all of a process
 AGAIN = 5.0  # seconds after which a call is tried again that found the ledger out of reach
 
 KEPT = (
@@ -80,6 +82,10 @@ class _Session:
         self._rows: dict[str, Row] = {}
         self._new: list[str] = []
         self._declared: list[tuple[str, str]] = []
+
+    def moved(self) -> bool:
+        """Whether this is no longer the database that others open at its place."""
+        return False
 
     def begin(self, keys: Sequence[str]) -> None:
         self._keys, self._rows = keys, {}
@@ -208,12 +214,19 @@ class _Sqlite(_Session):
     """One writer at a time: `BEGIN IMMEDIATE`, and the clock is read behind it, so that it never goes back."""
 
     def __init__(self, url: str, now: Now | None) -> None:
-        connection = sqlite3.connect(
-            sqlite_path(url, VARIABLE), timeout=PATIENCE, isolation_level=None, check_same_thread=False
-        )
+        self._path = sqlite_path(url, VARIABLE)
+        if not self._path.exists():  # an empty one in its place would count from nothing
+            raise StoreError(
+                f"the ledger {self._path} was taken away; put it back, or begin a new one with fin-infra migrate"
+            )
+        connection = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous=NORMAL")
         super().__init__(connection)
         self._now = now
+        self._file = _file(self._path)
+
+    def moved(self) -> bool:
+        return _file(self._path) != self._file
 
     def begin(self, keys: Sequence[str]) -> None:
         super().begin(keys)
@@ -227,6 +240,14 @@ class _Sqlite(_Session):
             found = self.connection.execute(f"{_READ} WHERE key IN ({', '.join('?' * len(part))})", part)
             for values in found.fetchall():
                 self._rows[values[0]] = Row(*values)
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Postgres(_Session):
@@ -293,17 +314,27 @@ class SqlLedger(CountingLedger):
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._told = float("-inf")
+        self._shut = float("-inf")
         _LEDGERS.add(self)
 
     def acquire(self, windows: Sequence[Window], cost: int = 1, *, lane: Lane = "scheduled") -> Grant | Denied:
+        began = time.monotonic()
+        if began < self._shut:
+            return self._unreachable()
         try:
             return super().acquire(windows, cost, lane=lane)
         except StoreError as error:
-            if time.monotonic() - self._told >= 60:
-                self._told = time.monotonic()
+            ended = time.monotonic()
+            if ended - began >= LONG:
+                self._shut = ended + AGAIN
+            if ended - self._told >= 60:
+                self._told = ended
                 log.error("no vendor is called: the quota ledger cannot be used (%s)", error)
-            now = time.time_ns() // 1000 if self._now is None else micros(self._now())
-            return Denied(AGAIN, moment(now + round(AGAIN * SECOND)), None, "unreachable")
+            return self._unreachable()
+
+    def _unreachable(self) -> Denied:
+        now = time.time_ns() // 1000 if self._now is None else micros(self._now())
+        return Denied(AGAIN, moment(now + round(AGAIN * SECOND)), None, "unreachable")
 
     def lease(self, name: str, owner: str, seconds: float) -> bool:
         return self._run((), lambda state: cast(_Session, state).lease(name, owner, round(seconds * SECOND)))
@@ -329,6 +360,9 @@ class SqlLedger(CountingLedger):
 
     def _transaction(self, keys: Sequence[str], act: Callable[[State], T], reading: bool) -> T:
         session = self._session
+        if session is not None and session.moved():  # two ledgers for one key would permit twice of it
+            self._drop()
+            session = None
         if session is None:
             session = self._session = self._opened()
         session.reading = reading

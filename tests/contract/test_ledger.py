@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -496,6 +498,44 @@ def test_a_ledger_out_of_reach_denies(
         ledger.settle(grant)
 
 
+@guarded("a ledger whose file is gone counts on alone", "store/ledger.py",
+         "if session is not None and session.moved():", "if False:")  # fmt: skip
+def test_a_ledger_whose_file_is_taken_away_denies_and_goes_on_in_the_one_that_takes_its_place(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    url, path = f"sqlite:///{tmp_path / 'quota.db'}", tmp_path / "quota.db"
+    ledger = open_ledger(url, now=clock)
+    grant = given(ledger, MINUTE)
+    path.unlink()
+    found = denied(ledger, MINUTE, lane="interactive")
+    assert found.why == "unreachable"
+    assert not path.exists(), "an empty one would count from nothing"
+    other = open_ledger(url, now=clock)  # somebody began a new one
+    given(ledger, MINUTE)
+    given(other, MINUTE)
+    ledger.settle(grant)  # a call that was made: the new one counts it too
+    assert ledger.frame()["used"].to_list() == other.frame()["used"].to_list() == [3]
+    ledger.close()
+    other.close()
+
+
+@guarded("each call waits for a lock that another process has", "store/ledger.py",
+         "self._shut = ended + AGAIN", "pass")  # fmt: skip
+def test_a_lock_that_another_process_keeps_is_waited_for_once(
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fin_infra.store.ledger.PATIENCE", 1.0)
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'quota.db'}", now=clock)
+    other = sqlite3.connect(tmp_path / "quota.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert denied(ledger, MINUTE).why == "unreachable"
+    began = time.monotonic()
+    assert [denied(ledger, MINUTE).why for _ in range(3)] == ["unreachable"] * 3
+    assert time.monotonic() - began < 0.5
+    other.close()
+    ledger.close()
+
+
 def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     other.write_bytes(b"not a database at all, but something dear to somebody" * 30)
@@ -539,3 +579,50 @@ def test_a_connection_that_the_server_closed_is_made_again(postgres: PostgresSer
         given(ledger, DAY)
         assert row(ledger, DAY)["used"] == 2
         ledger.close()
+
+
+@guarded(
+    "calls of a clock that was far ahead block a window for a while, not until that date",
+    "quotas/counting.py",
+    "and _set_back(state, spec, row, entry):",
+    "and False:",
+)
+@guarded(
+    "a day that a clock far ahead has begun ends with this one",
+    "quotas/counting.py",
+    "elif row.win > end:",
+    "elif False:",
+)
+def test_a_clock_that_was_years_ahead_starves_nobody_until_then(ledger: Ledger, clock: VirtualClock) -> None:
+    pace = Spacing("coin/app#pace", 20.0)
+    clock.advance(timedelta(days=20_000))
+    for _ in range(3):
+        given(ledger, MINUTE, pace, TODAY)
+        clock.advance(20 * SECOND)
+    ledger.penalize((DAY,), clock() + timedelta(days=1))
+    clock.advance(START - clock())
+    assert denied(ledger, MINUTE, pace, TODAY).eta <= 60.0
+    assert denied(ledger, MINUTE, lane="interactive").eta <= 60.0  # what it spent counts
+    given(ledger, DAY)
+    for _ in range(3):
+        clock.advance(timedelta(days=1))
+        for _ in range(3):
+            given(ledger, MINUTE, pace, TODAY)
+            clock.advance(21 * SECOND)
+
+
+@guarded(
+    "no word of a vendor's closes a window for years",
+    "quotas/counting.py",
+    "until = min(until, state.now + MONTH + DAY)",
+    "until = min(until, FAR)",
+)
+def test_nobody_waits_longer_than_the_longest_window(ledger: Ledger, clock: VirtualClock) -> None:
+    ledger.penalize((MINUTE,), START + timedelta(days=20_000))
+    assert denied(ledger, MINUTE).eta <= 32 * 86_400
+
+
+def test_a_frame_of_some_windows_has_those_alone(ledger: Ledger) -> None:
+    given(ledger, MINUTE, TODAY)
+    assert ledger.frame((TODAY,))["window"].to_list() == [TODAY.key]
+    assert ledger.frame((TODAY,)).equals(ledger.frame().filter(pl.col("window") == TODAY.key))

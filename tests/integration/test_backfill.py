@@ -18,7 +18,7 @@ from fin_infra.providers.alpaca.simulator import Fault
 from fin_infra.providers.metering import Granted, QuotaMeter, Quotas
 from fin_infra.providers.transport import Call
 from fin_infra.quotas.memory import MemoryLedger
-from tests.backfill_world import SESSIONS, BackfillWorld, backfill_world, symbols
+from tests.backfill_world import SESSIONS, BackfillWorld, Between, backfill_world, symbols
 from tests.broker import BARS, day_of
 from tests.guards import guarded
 
@@ -154,13 +154,8 @@ def pause_once(world: BackfillWorld, own: str) -> None:
         Backfills(store, world.clock).set_state(own, "paused", "by its owner", of=["running"])
 
 
-@guarded(
-    "pages that were paid for are asked for again", RUNNING,
-    "remembering = Remembering(http, restored(kept, self._connections.vault, now))",
-    "remembering = Remembering(http, {})",
-)  # fmt: skip
-async def test_a_chunk_that_is_deferred_goes_on_with_the_page_that_was_not_answered(world: BackfillWorld) -> None:
-    backfill = await world.wish(NAMES, "2024-06-01")
+async def one_page(world: BackfillWorld) -> None:
+    """A worker comes by; the vendor refuses the second page for two minutes."""
     count = {"asked": 0}
 
     def refuse_the_second(path: str) -> None:
@@ -171,6 +166,16 @@ async def test_a_chunk_that_is_deferred_goes_on_with_the_page_that_was_not_answe
     world.broker.on_request = refuse_the_second
     await world.work()
     assert world.frame("prices").is_empty()
+
+
+@guarded(
+    "pages that were paid for are asked for again", RUNNING,
+    "remembering = Remembering(http, restored(kept, self._connections.vault, now))",
+    "remembering = Remembering(http, {})",
+)  # fmt: skip
+async def test_a_chunk_that_is_deferred_goes_on_with_the_page_that_was_not_answered(world: BackfillWorld) -> None:
+    backfill = await world.wish(NAMES, "2024-06-01")
+    await one_page(world)
     with world.store() as store:
         [page] = store.staged_pages(backfill.stream, 1)
         assert b"bars" not in page.body, "sealed"
@@ -315,3 +320,104 @@ async def test_datasets_that_come_whole_say_so(world: BackfillWorld, monkeypatch
     assert told.strip() == (
         "the first sync of activities asks alpaca for all it has, however old: there is nothing to backfill"
     )
+
+
+# -- live work beside it -----------------------------------------------------------------------------------------------
+
+CORRECTED = date(2026, 11, 20)
+
+
+async def live(world: BackfillWorld, after: timedelta) -> None:
+    """The vendor corrects a bar, and a live run of its instrument reads it."""
+    world.broker.set_bar("SAA", CORRECTED, "54", "55", "53", "54", "1000")
+    world.clock.advance(after)
+    async with world.runtime() as runtime:
+        report = await runtime.engine.sync("prices", world.connection.connection_id, instruments=["us:SAA"])
+    assert report.outcome == "ok"
+    assert world.bar_of(CORRECTED, "SAA") == ("54", "final")
+
+
+@guarded(
+    "an answer that was overtaken is written over the newer one", RUNNING,
+    'raise StaleCursor("live work brought other rows', 'log.debug("live work brought other rows',
+)  # fmt: skip
+async def test_a_live_run_that_overtakes_an_answer_is_not_undone_by_it(world: BackfillWorld) -> None:
+    backfill = await world.wish(NAMES, "2026-11-02")
+    network = Between(lambda: live(world, timedelta(minutes=1)))
+    async with world.runtime(network=network) as runtime:
+        report = await runtime.backfiller.chunk(backfill.backfill_id)
+    assert report.outcome == "stale_cursor"
+    assert world.bar_of(CORRECTED, "SAA") == ("54", "final")
+    done = await world.until_done(backfill)
+    assert (done.state, done.reason) == ("done", None)
+    assert world.bar_of(CORRECTED, "SAA") == ("54", "final")
+    assert world.findings() == {}
+
+
+@guarded(
+    "a page that was kept counts as read when the last one was", RUNNING,
+    "oldest = min(at for _, at in read)", "oldest = max(at for _, at in read)",
+)  # fmt: skip
+async def test_a_page_that_was_kept_does_not_undo_what_a_live_run_read_since(world: BackfillWorld) -> None:
+    backfill = await world.wish(NAMES, "2024-06-01")
+    await one_page(world)
+    before = world.clock()
+    await live(world, timedelta(seconds=125))
+    done = await world.until_done(backfill)
+    assert (done.state, done.reason, done.calls) == ("done", None, 3)
+    assert world.bar_of(CORRECTED, "SAA") == ("54", "final")
+    assert world.findings() == {}
+    rows = world.rows("prices", instruments=["us:SAB"])
+    assert max(row["fetched_at"] for row in rows) <= before, "no row is said to be newer than its page"
+
+
+@guarded(
+    "rows that wait for a new basis are taken for absent ones", RUNNING, "if want.instrument in done.redo:", "if False:"
+)
+async def test_rows_that_a_new_basis_holds_back_are_not_taken_for_absent_ones(world: BackfillWorld) -> None:
+    """The oldest bar that is held came otherwise: bars of two bases are not mixed, and it is said that some lack."""
+    backfill = await world.wish(NAMES, "2025-06-02")
+    await live(world, timedelta(minutes=1))
+    first = min(world.held("SAA"))
+    world.broker.set_bar("SAA", first, "54", "55", "53", "54", "1000")
+    world.clock.advance(timedelta(minutes=1))
+    done = await world.until_done(backfill)
+    lacking = len(sessions("2025-06-02", str(first - timedelta(days=1))))
+    assert (done.state, done.reason) == ("failed", f"{lacking} sessions of us:SAA are missing")
+    assert len(world.held("SAB")) == len(sessions("2025-06-02"))
+    async with world.runtime() as runtime:
+        assert runtime.backfiller.books.known("alpaca", "prices", ["us:SAA"]) == {}
+
+
+@guarded(
+    "a question that leads nowhere is begun anew for ever", RUNNING, "http.replayed and chunk.tries < TRIES:",
+    "http.replayed:",
+)  # fmt: skip
+async def test_a_page_that_is_always_broken_parks_its_chunk_where_a_quota_allows_one_page_at_a_time(
+    world: BackfillWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIN_INFRA_ALPACA_QUOTAS", "data=1/1h")
+
+    def break_the_second(path: str) -> None:
+        if path == BARS and "page_token" in world.broker.requests[-1]:
+            world.broker.fail_next(Fault("refuse", on=BARS, status=418))
+
+    world.broker.on_request = break_the_second
+    done = await world.until_done(await world.wish(NAMES, "2024-06-01"))
+    assert done.state == "failed"
+    assert done.parked == 1
+
+
+@guarded(
+    "a slower worker overwrites what was said of a chunk", "engine/backfilling/keeping.py",
+    'CHUNKS.c.n == chunk.n, CHUNKS.c.state == "open")\n                .values(\n                    calls',
+    "CHUNKS.c.n == chunk.n)\n                .values(\n                    calls",
+)  # fmt: skip
+async def test_a_slower_worker_that_is_refused_does_not_change_a_chunk_that_is_done(world: BackfillWorld) -> None:
+    backfill = await world.wish(NAMES, "2026-11-02")
+    [chunk] = await chunks(world, backfill)
+    await world.until_done(backfill)
+    before = await chunks(world, backfill)
+    async with world.runtime() as runtime:
+        runtime.backfiller.books.tried(backfill.backfill_id, chunk, "refused", calls=1, failed=True)
+    assert await chunks(world, backfill) == before

@@ -15,7 +15,7 @@ from fin_infra.planning import Planner, mark
 from fin_infra.planning.schedules import Rule, Schedule
 from fin_infra.quotas.ledger import Grant
 from fin_infra.quotas.memory import MemoryLedger
-from fin_infra.quotas.windows import Lane, Rolling, Window, bound
+from fin_infra.quotas.windows import Calendar, Lane, Rolling, Window, bound
 from fin_infra.runtime.queue import SqlJobQueue
 from fin_infra.store import Store, Stream
 from fin_infra.store.codec import micros
@@ -417,3 +417,21 @@ def test_pending_cost_counts_what_runs_and_what_may_run_in_time(queue: SqlJobQue
     assert job is not None
     queue.bury(job.id, reason="it is")
     assert queue.pending_cost([SCARCE], soon)[SCARCE]["scheduled"] in (1, 2)
+
+
+@guarded(
+    "units of a month are kept for its last close",
+    "planning/admission.py",
+    'isinstance(window, Calendar) and window.unit == "day"',
+    "isinstance(window, Calendar)",
+)
+def test_a_month_that_runs_short_is_spent_all_the_same(store: Store, clock: VirtualClock, planner_of: Make) -> None:
+    month = (Calendar("month", 8, "month", "UTC"),)
+    closes = Schedule(
+        "eod", Rule.model_validate({"job": "sync_transactions", "calendar": "us", "at": "close", "offset": "+5m"}),
+        "transactions", "f", 1, "XNYS",
+    )  # fmt: skip
+    names = link(store, SCARCE, ["ada"] * 20)
+    planner = planner_of(closes, windows=lambda provider, key: month)
+    queued = len(planner.tick())  # in the middle of a month, all are new
+    assert queued == 8, (names, clock())

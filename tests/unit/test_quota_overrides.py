@@ -110,7 +110,7 @@ def test_two_keys_have_two_quotas_and_no_key_the_open_one() -> None:
 
 def test_windows_of_minutes_that_many_share_are_paced_in_an_overridden_plan_too() -> None:
     found = Quotas({"FIN_INFRA_ALPACA_QUOTAS": "trading=1000/60s"}).windows("alpaca", "alpaca/77")
-    assert [w.interval for w in found if isinstance(w, Spacing) and w.key == "trading/pace"] == [60 / 1050]
+    assert [w.interval for w in found if isinstance(w, Spacing) and w.key == "trading/pace"] == [60 / 1000]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -56,7 +56,8 @@ def test_a_schedule_is_read_with_its_place(tmp_path: Path) -> None:
 
 def test_the_shipped_schedules_are_good() -> None:
     project = find_project(Settings(project=Path(__file__).parents[2]))
-    assert {schedule.rule.job for schedule in project.schedules} == set(project.jobs)
+    driven = {schedule.rule.job for schedule in project.schedules}
+    assert driven | {"backfill_chunk"} == set(project.jobs)  # its owner's orders drive that one, no time does
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "schedules: {}\n"])

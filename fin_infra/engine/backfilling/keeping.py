@@ -214,7 +214,7 @@ class Backfills:
         with self._store.writing() as sql:
             sql.execute(
                 update(CHUNKS)
-                .where(CHUNKS.c.backfill_id == backfill_id, CHUNKS.c.n == chunk.n)
+                .where(CHUNKS.c.backfill_id == backfill_id, CHUNKS.c.n == chunk.n, CHUNKS.c.state == "open")
                 .values(
                     calls=CHUNKS.c.calls + calls, tries=CHUNKS.c.tries + int(failed),
                     detail=json.dumps({"reason": reason}), updated_at=micros(self._now()),

@@ -31,7 +31,7 @@ from fin_infra.engine.quarantine import finding_id, sealed, set_aside
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import judge
+from fin_infra.engine.series import Shape, judge
 from fin_infra.errors import DefectError, FinInfraError, StaleCursor, StoreError
 from fin_infra.outcomes import OK, Outcome, decide, where
 from fin_infra.providers import resolve
@@ -117,12 +117,15 @@ class Backfiller:
         """What is still missing of a chunk: live runs, or another backfill, may have brought some of it."""
         span = (chunk.first, chunk.last)
         looked, _ = look(self._store, connection, source, chunk.subjects, *span, self._now(), once="never")
-        held = held_rows(self._store, backfill.provider, source, chunk.subjects, *span)
+        held = self._held(backfill, source, chunk)
         final = shape_of(source).keyed(held).filter(pl.col("state") == "final")
         days = {str(name): set(those) for name, those in final.group_by("instrument").agg("session").iter_rows()}
         wants = [wanted(one, name, days.get(name, set()), *span) for name, one in looked.items()]
         told = {name: one.refused for name, one in looked.items() if one.refused is not None}
         return Work([want for want in wants if want is not None], held, told)
+
+    def _held(self, backfill: Backfill, source: Source, chunk: KeptChunk) -> pl.DataFrame:
+        return held_rows(self._store, backfill.provider, source, chunk.subjects, chunk.first, chunk.last)
 
     async def _done(
         self, backfill: Backfill, connection: Connection, source: Source, chunk: KeptChunk, work: Work, lane: Lane,
@@ -180,6 +183,7 @@ class Backfiller:
     ) -> SyncReport:  # fmt: skip
         """Judges what came and writes all of it at once."""
         schema = run.source.feeds[0].schema
+        work = replace(work, held=self._held(backfill, run.source, chunk))  # others went on while it was asked
         told: dict[str, Told] = {}
         frames, invalid = [schema.empty()], dict[str, int]()
         for pages in answers.pages.values():
@@ -232,7 +236,9 @@ class Backfiller:
         feed, series, shape = run.source.feeds[0], run.source.series, shape_of(run.source)
         assert series is not None
         wants = pages[-1].wants
-        built = feed.frames([value_of(feed.parse, page) for page in pages], ask, None)
+        read = [value_of(feed.parse, page) for page in pages]
+        oldest = min(at for _, at in read)  # of several times the oldest, to promise nothing: see `Run.dated`
+        built = feed.frames([(value, oldest) for value, _ in read], ask, None)
         set_aside(run, feed.schema, built.rejects)
         for twin in built.differing:
             run.doubts.append(
@@ -240,6 +246,7 @@ class Backfiller:
             )
         names = [want.instrument for want in wants]
         held = shape.plain(shape.keyed(work.held).filter(pl.col("instrument").is_in(names)))
+        built = replace(built, good=_not_older(built.good, held, run.started_at, shape))
         done = judge(built, wants, held, {}, series, run.started_at, shape)
         set_aside(run, feed.schema, done.strays)
         run.doubts += [(run.source.lead, doubt) for doubt in done.doubts if doubt.kind == "restated"]
@@ -250,6 +257,8 @@ class Backfiller:
         days = pl.concat([part.select("instrument", "session") for part in both])
         came = {str(name): set(those) for name, those in days.group_by("instrument").agg("session").iter_rows()}
         for want in wants:
+            if want.instrument in done.redo:
+                continue  # its rows wait: that says nothing of what the vendor has
             calendar = series.calendar(want.instrument)
             told[want.instrument] = _told(want, str(calendar), came.get(want.instrument, set()))
         return done.rows
@@ -296,7 +305,7 @@ class Backfiller:
             sealed(run, self._connections.vault), connection_id=backfill.connection_id, run_id=run.run_id,
         )  # fmt: skip
         own = backfill.backfill_id
-        if outcome.code in OF_THE_PLACE and http is not None and http.replayed:
+        if outcome.code in OF_THE_PLACE and http is not None and http.replayed and chunk.tries < TRIES:
             self._store.unstage(backfill.stream)  # what was kept leads nowhere: it is asked for from its beginning
             self.books.tried(own, chunk, message, calls=calls, failed=True)
             return _said(backfill, "retry", Outcome("later", 1.0, outcome.code, message), run.run_id)
@@ -373,6 +382,21 @@ def _verdict(
 def _names(stand: Sequence[Any]) -> str:
     shown = ", ".join(one.subject for one in stand[:3])
     return shown if len(stand) <= 3 else f"{shown} and {len(stand) - 3} more"
+
+
+def _not_older(rows: pl.DataFrame, held: pl.DataFrame, asked_at: datetime, shape: Shape) -> pl.DataFrame:
+    """Without rows that a newer answer has contradicted: a page is kept for days, and live runs go on meanwhile.
+
+    Raises `StaleCursor` where another answer came while this one was on its way and it is not known which is newer.
+    """
+    key = [*shape.parts, shape.day]
+    before = held.select(*key, *shape.values, read_at="fetched_at")
+    both = rows.join(before, on=key, how="inner", suffix="_held")
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_held")) for name in shape.values)
+    other = both.filter(differs & (pl.col("read_at") > pl.min_horizontal("fetched_at", pl.lit(asked_at))))
+    if not other.filter(pl.col("fetched_at") >= pl.max_horizontal("read_at", pl.lit(asked_at))).is_empty():
+        raise StaleCursor("live work brought other rows while these were asked for: nothing was written")
+    return rows.join(other, on=key, how="anti", maintain_order="left")
 
 
 def _told(want: Want, calendar: str, came: set[date]) -> Told:
