@@ -125,9 +125,7 @@ async def test_a_call_that_no_window_admits_is_not_made_and_says_when_and_why(de
     )
     # the first answer came 0.2 s after START: its unit is free a minute later, and now it is one second past START
     assert error.retry_after == pytest.approx(60.2 - 1.0)
-    assert "acme is not asked before 2026-11-24T12:01:01Z: all 5 units in 60 s (minute) are used" in one_sentence(
-        error
-    )
+    assert "acme is not asked before 2026-11-24T12:01:01Z: all 5 units in 60 s (minute) are used" in one_sentence(error)
     assert "con_1" not in error.message
 
 
