@@ -236,7 +236,9 @@ class Runtime:
                 on_planned(await self._plan_away(planner.tick))
                 await self._plan_away(self.keep_backfills)
                 await self._idle(worker, stop)
-                while planner.waits and (due := await self._plan_away(planner.tick)):  # a scarce quota's next part
+                while not (stop and stop.is_set()) and planner.waits:
+                    if not (due := await self._plan_away(planner.tick)):
+                        break  # the rest of a scarce quota is of a later time
                     on_planned(due)
                     await self._idle(worker, stop)
             else:

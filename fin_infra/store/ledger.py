@@ -255,7 +255,9 @@ class _Postgres(_Session):
 
     def __init__(self, url: str, now: Now | None) -> None:
         driver = postgres_driver()
-        connection = driver.Driver.connect(url.replace("+psycopg", "", 1), application_name="fin_infra")
+        connection = driver.Driver.connect(
+            url.replace("+psycopg", "", 1), application_name="fin_infra", connect_timeout=round(PATIENCE)
+        )
         connection.autocommit = True
         connection.execute(f"SET search_path TO {driver.SCHEMA}; SET client_min_messages TO warning")
         connection.execute(f"SET lock_timeout TO {round(PATIENCE * 1000)}")

@@ -78,7 +78,7 @@ def main() -> None:
             for miss in row[2]:
                 print(f"         missed: {miss}", flush=True)
             missed += len(row[2])
-    print("all gates held" if not missed else f"{missed} gates were missed", flush=True)
+    print("all gates held (a rolling day has none)" if not missed else f"{missed} gates were missed", flush=True)
     sys.exit(1 if missed else 0)
 
 
