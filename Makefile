@@ -35,7 +35,7 @@ demo: $(READY) ## the main job on a simulated bank: no key, no server
 	@$(BIN)/fin-infra demo
 
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $$(nproc) --dist loadfile
 
 # Needs docker. The stack is taken down whatever happens, an interrupt too; the logs are searched for the seed's secrets.
 accept: ## the acceptance stack in containers (PROFILE=smoke)

@@ -370,6 +370,6 @@ def weights_of(sql: SqlConnection, key: str) -> dict[str, int]:
     return {tenant: int(count) for tenant, count in rows}
 
 
-def _deadline(row: DueRow) -> tuple[int, int]:
-    """By due time; at the same time accounts first, the others need them."""
-    return row.due_at, DATASET.get(row.dataset, len(DATASET))
+def _deadline(row: DueRow) -> tuple[int, int, str]:
+    """By due time; at the same time accounts first, the others need them; then by name, so that a plan can tell."""
+    return row.due_at, DATASET.get(row.dataset, len(DATASET)), row.stream

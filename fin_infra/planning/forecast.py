@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fin_infra.datasets import SYNCED
+from fin_infra.planning.admission import LENT
 from fin_infra.planning.fairness import FairQueue
 from fin_infra.quotas.ledger import Denied, Ledger
 from fin_infra.quotas.windows import LANES, Lane, Spacing, Window
@@ -69,9 +70,9 @@ def never(run: Run, at: datetime) -> datetime | None:
     return None
 
 
-def _order(run: Run) -> tuple[bool, datetime, int]:
-    """Inside a tenant: what has begun, then what is due first; at the same time accounts, the others need them."""
-    return not run.begun, run.due_at, DATASET.get(run.stream.rpartition("/")[2], len(DATASET))
+def _order(run: Run) -> tuple[bool, datetime, int, str]:
+    """Inside a tenant: what has begun, then what is due first; at the same time as the planner takes them."""
+    return not run.begun, run.due_at, DATASET.get(run.stream.rpartition("/")[2], len(DATASET)), run.stream
 
 
 def play(
@@ -98,7 +99,7 @@ class _Play:
         self._most = min((window.permitted for window in windows if not isinstance(window, Spacing)), default=0)
         self._numbers = itertools.count()
         self._coming: list[tuple[datetime, int, Run]] = []
-        self._lines: dict[Lane, FairQueue[Run]] = {lane: FairQueue(weight, _order) for lane in LANES}
+        self._lines: dict[Lane, FairQueue[Run]] = {lane: FairQueue(weight, _order, LENT) for lane in LANES}
         self._rows: dict[str, list[Run]] = {}  # due rows of a stream that waits: one run serves them all
         self._promised: tuple[Lane, datetime] | None = None  # who was told to come back when
         self._denied: dict[str, Denied] = {}  # by lane, and by stream where its own windows deny
