@@ -229,12 +229,13 @@ class Runtime:
         """Plans and works until `stop` is set, or, with `until_idle`, until nothing is due and nothing runs."""
         planner = self.planner()
         worker = self.worker(slots=slots, poll_interval=0.05 if until_idle else 0.25)
+        if until_idle:  # planned first: what a job serves that waits already is not due once more when it runs
+            on_planned(await self._plan_away(planner.tick))
+            await self._plan_away(self.keep_backfills)
         loop = worker.start()
         plan = asyncio.create_task(self.scheduler(planner, on_planned).run()) if not until_idle else None
         try:
             if until_idle:
-                on_planned(await self._plan_away(planner.tick))
-                await self._plan_away(self.keep_backfills)
                 await self._idle(worker, stop)
                 while not (stop and stop.is_set()) and planner.waits:
                     if not (due := await self._plan_away(planner.tick)):
