@@ -256,7 +256,7 @@ class Stage:
         subjects = [f"us:{name}" for name in names]
         made = plan(runtime.store, connection, "prices", subjects, date.fromisoformat(first), None, self.clock())
         windows, units = await windows_of(made, runtime.quotas, self.clock())
-        told = reckon(made.calls, windows, self.ledger.frame(), self.clock(), units=units).seconds
+        told = reckon(made.calls, windows, self.ledger, self.clock(), units=units).seconds
         one = runtime.backfiller.books.create(connection, "prices", made.subjects, made.first, made.last, made.chunks)
         runtime.queue.enqueue_many([one.order])
         return one.backfill_id, told

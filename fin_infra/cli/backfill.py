@@ -310,8 +310,7 @@ async def _run(
         cost = None
         if made.nothing is None:
             windows, units = await windows_of(made, runtime.quotas, runtime.now())
-            frame = runtime.ledger.frame()
-            cost = reckon(made.calls, windows, frame, runtime.now(), units=units, rows=made.rows)
+            cost = reckon(made.calls, windows, runtime.ledger, runtime.now(), units=units, rows=made.rows)
         backfill = None
         if made.nothing is None and not dry_run:
             backfill = runtime.backfiller.books.create(

@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from fin_infra.datasets import SYNCED
-from fin_infra.planning.admission import LENT
+from fin_infra.planning.admission import DATASET, LENT
 from fin_infra.planning.fairness import FairQueue
 from fin_infra.quotas.ledger import Denied, Ledger
 from fin_infra.quotas.windows import LANES, Lane, Spacing, Window
 
-DATASET = {name: place for place, name in enumerate(SYNCED)}
 LEAST = timedelta(milliseconds=1)
 
 

@@ -27,7 +27,7 @@ from fin_infra.planning.schedules import LANES
 from fin_infra.project import Project, find_project
 from fin_infra.providers.metering import QuotaMeter, Quotas
 from fin_infra.providers.transport import Meter
-from fin_infra.quotas.ledger import Ledger
+from fin_infra.quotas.base import CountingLedger
 from fin_infra.quotas.windows import Lane
 from fin_infra.runtime.http import HttpPool, Sleep
 from fin_infra.runtime.queue import SqlJobQueue
@@ -56,7 +56,7 @@ class Runtime:
 
     def __init__(
         self, settings: Settings, *, now: Now = utc_now, base_urls: Mapping[str, str] | None = None,
-        meter: Meter | None = None, ledger: Ledger | None = None, sleep: Sleep | None = None,
+        meter: Meter | None = None, ledger: CountingLedger | None = None, sleep: Sleep | None = None,
         project: Project | None = None, network: httpx.AsyncBaseTransport | None = None,
         offload: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
         on_page: Callable[[Stream, int], None] = lambda stream, pages: None,
@@ -122,7 +122,7 @@ class Runtime:
         return self._queue
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> CountingLedger:
         """What is spent of every vendor's quota, by all processes of these settings."""
         if self._ledger is None:
             self._ledger = quota_ledger(self.settings, now=self.now)
@@ -296,7 +296,7 @@ def open_queue(
     )  # fmt: skip
 
 
-def quota_ledger(settings: Settings, *, now: Now = utc_now) -> Ledger:
+def quota_ledger(settings: Settings, *, now: Now = utc_now) -> CountingLedger:
     """The quota ledger of these settings. Real time is the database's own where it serves several machines."""
     return open_ledger(
         settings.effective_quota_url, now=None if now is utc_now else now, timeout=settings.http_timeout

@@ -6,11 +6,9 @@ Pure but for the windows, which are those that the transport would count the pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
-
-import polars as pl
 
 from fin_infra.engine.backfilling.asking import first_question
 from fin_infra.engine.backfilling.planning import Plan, source_of
@@ -18,14 +16,14 @@ from fin_infra.providers import resolve
 from fin_infra.providers.base import Want
 from fin_infra.providers.metering import Quotas, span
 from fin_infra.providers.transport import endpoint_of
+from fin_infra.quotas.base import CountingLedger
 from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED
 from fin_infra.quotas.ledger import Denied
-from fin_infra.quotas.memory import MemoryLedger
+from fin_infra.quotas.rehearsal import rehearsal
 from fin_infra.quotas.windows import Calendar, Rolling, Spacing, Window, bound
 
 ANSWERED = timedelta(seconds=0.2)  # how long an answer takes; it matters where no window makes calls wait longer
 PLAYED = 3_000  # calls that are played one by one; of more the rest goes on at the pace of the last third
-BATCHES = 10  # into how many parts the units in use are spread over their window
 ROWS_A_SECOND = 25_000  # about what one worker parses, compares and commits
 
 
@@ -76,75 +74,39 @@ async def windows_of(plan: Plan, quotas: Quotas, now: datetime) -> tuple[tuple[W
 
 
 def reckon(
-    calls: int, windows: Sequence[Window], frame: pl.DataFrame, now: datetime, *, units: int = 1, rows: int = 0
+    calls: int, windows: Sequence[Window], ledger: CountingLedger, now: datetime, *, units: int = 1, rows: int = 0
 ) -> Reckoned:  # fmt: skip
-    """What so many calls cost. `frame`: of the real ledger, what is in use by now; `units`: of a call."""
+    """What so many calls cost, of `units` each, beside what the ledger has in use by now, which is left as it is.
+
+    Raises `StoreError` when the ledger cannot be read.
+    """
     costs = [
         Cost(window.key.rpartition("#")[2], calls * units, window.permitted, period(window),
-             played(calls, (window,), frame, now, units=units))
+             played(calls, (window,), ledger, now, units=units))
         for window in windows
         if not isinstance(window, Spacing)
     ]  # fmt: skip
-    seconds = played(calls, windows, frame, now, units=units)
+    seconds = played(calls, windows, ledger, now, units=units)
     return Reckoned(calls, seconds, rows / ROWS_A_SECOND, tuple(costs))
 
 
-def played(calls: int, windows: Sequence[Window], frame: pl.DataFrame, now: datetime, *, units: int = 1) -> float:
+def played(calls: int, windows: Sequence[Window], ledger: CountingLedger, now: datetime, *, units: int = 1) -> float:
     """Seconds until the last of the calls, one after the other, is answered."""
     clock = _Clock(now)
-    ledger, own = copied(windows, frame, clock)
-    clock.at, ends = now, list[datetime]()
+    copy, ends = rehearsal(ledger, windows, clock), list[datetime]()
     while len(ends) < min(calls, PLAYED):
-        answer = ledger.acquire(own, units, lane="backfill")
+        answer = copy.acquire(windows, units, lane="backfill")
         if isinstance(answer, Denied):
             clock.at += timedelta(seconds=max(answer.eta, 1e-6))
             continue
         clock.at += ANSWERED
-        ledger.settle(answer)
+        copy.settle(answer)
         ends.append(clock.at)
     if not ends:
         return 0.0
     third = len(ends) // 3
     pace = (ends[-1] - ends[third]) / max(1, len(ends) - 1 - third)
     return (ends[-1] - now + pace * (calls - len(ends))).total_seconds()
-
-
-def copied(windows: Sequence[Window], frame: pl.DataFrame, clock: _Clock) -> tuple[MemoryLedger, tuple[Window, ...]]:
-    """A ledger in memory in which as much is in use as in the real one, and the windows with the limits of now.
-
-    When each unit was spent the frame does not say: they are spread evenly from the first that comes back to the last.
-    Nor whether it was urgent: none counts as such, or more would be kept for urgent calls than the real one keeps.
-    """
-    now, rows = clock.at, {row["window"]: row for row in frame.iter_rows(named=True)}
-    ledger, own = MemoryLedger(clock), list[Window]()
-    for window in windows:
-        row = rows.get(window.key)
-        if row is None or isinstance(window, Spacing):
-            own.append(window)
-            continue
-        lowered = row["limit"] < row["declared"]  # else the settings of now count, not those of the last call
-        limit = min(window.permitted, row["limit"]) if lowered else window.permitted
-        window = replace(window, limit=max(1, limit))
-        window = replace(window, profile="log") if isinstance(window, Rolling) else window
-        own.append(window)
-        used = min(int(row["used"]), window.limit)
-        moments = [now]
-        if isinstance(window, Rolling) and used:
-            length = timedelta(seconds=window.period)
-            last = min(now, (row["reset_at"] or now) - length)
-            first = min(last, max(now - length, (row["free_at"] or now) - length))
-            parts = min(BATCHES, used)
-            moments = [last - (last - first) * n / max(1, parts - 1) for n in reversed(range(parts))]
-        for n, moment in enumerate(moments):
-            clock.at = moment
-            share = used * (n + 1) // len(moments) - used * n // len(moments)
-            answer = ledger.acquire((window,), share, lane="scheduled") if share else None
-            if answer is not None and not isinstance(answer, Denied):
-                ledger.settle(answer)
-        clock.at = now
-        if row["blocked_until"] is not None and row["blocked_until"] > now:
-            ledger.penalize((window,), row["blocked_until"])
-    return ledger, tuple(own)
 
 
 class _Clock:
