@@ -57,6 +57,8 @@ def test_a_used_up_day_counts_in_what_the_dry_run_tells() -> None:
         clock.hop(timedelta(minutes=6))
     told = reckon(30, (day,), ledger, clock())
     assert told.costs[0].sentence() == "25 a day: 24 hours"
+    assert reckon(5, (day,), ledger, clock()).seconds < 60, "so many are left"
+    assert reckon(6, (day,), ledger, clock()).seconds == pytest.approx(22 * 3600, rel=0.01), "the first comes back"
     begun = clock.seconds
     for _ in range(30):
         while not hasattr(answer := ledger.acquire((day,), lane="backfill"), "id"):
