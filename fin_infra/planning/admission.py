@@ -112,7 +112,7 @@ class Key:
         }
 
     def add(self, rows: Iterable[DueRow]) -> None:
-        for row in rows:
+        for row in _by_name(rows):
             if row.key not in self.known:
                 self.known.add(row.key)
                 self.lanes[row.lane].push(row.tenant, row)
@@ -121,7 +121,7 @@ class Key:
         self.weights = weights
         self.known = {row.key for row in rows}
         for lane, waiting in self.lanes.items():
-            waiting.refill((row.tenant, row) for row in rows if row.lane == lane)
+            waiting.refill((row.tenant, row) for row in _by_name(rows) if row.lane == lane)
 
 
 class Admission:
@@ -370,6 +370,11 @@ def weights_of(sql: SqlConnection, key: str) -> dict[str, int]:
     return {tenant: int(count) for tenant, count in rows}
 
 
-def _deadline(row: DueRow) -> tuple[int, int, str]:
-    """By due time; at the same time accounts first, the others need them; then by name, so that a plan can tell."""
-    return row.due_at, DATASET.get(row.dataset, len(DATASET)), row.stream
+def _deadline(row: DueRow) -> tuple[int, int]:
+    """By due time; at the same time accounts first, the others need them."""
+    return row.due_at, DATASET.get(row.dataset, len(DATASET))
+
+
+def _by_name(rows: Iterable[DueRow]) -> list[DueRow]:
+    """Of streams of a tenant that are due at once the first by name goes first, so that a plan can tell which."""
+    return sorted(rows, key=lambda row: row.stream)

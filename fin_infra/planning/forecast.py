@@ -68,9 +68,9 @@ def never(run: Run, at: datetime) -> datetime | None:
     return None
 
 
-def _order(run: Run) -> tuple[bool, datetime, int, str]:
+def _order(run: Run) -> tuple[bool, datetime, int]:
     """Inside a tenant: what has begun, then what is due first; at the same time as the planner takes them."""
-    return not run.begun, run.due_at, DATASET.get(run.stream.rpartition("/")[2], len(DATASET)), run.stream
+    return not run.begun, run.due_at, DATASET.get(run.stream.rpartition("/")[2], len(DATASET))
 
 
 def play(
@@ -104,7 +104,7 @@ class _Play:
 
     def run(self, runs: Iterable[Run], until: str | None, most: int | None) -> list[Planned]:
         found: list[Planned] = []
-        for one in runs:
+        for one in sorted(runs, key=lambda run: run.stream):
             self._push(one.due_at, one)
         while (lane := self._next()) is not None:
             if (run := self._lines[lane].take(self._served)) is None:

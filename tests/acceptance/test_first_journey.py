@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -208,7 +209,12 @@ def test_prices_are_exact_and_on_trading_sessions_only(app: Service, broker: Ven
 def bars(broker: Vendor, since: str, until: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The broker's daily bars by instrument and session; a bar is stamped with midnight in New York."""
     symbols = ",".join(key.removeprefix("us:") for key in QUANTITIES)
-    params = {"symbols": symbols, "timeframe": "1Day", "start": since, "end": until, "adjustment": "raw"}
+    # the last bar's own stamp: a day as the end would reach into what the free plan may not ask for yet
+    end = datetime.combine(date.fromisoformat(until), time(), ZoneInfo("America/New_York")).astimezone(UTC)
+    params = {
+        "symbols": symbols, "timeframe": "1Day", "start": since, "end": end.isoformat().replace("+00:00", "Z"),
+        "adjustment": "raw",
+    }  # fmt: skip
     found: dict[tuple[str, str], dict[str, Any]] = {}
     while True:
         page = broker.says("/v2/stocks/bars", **params)
