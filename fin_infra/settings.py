@@ -21,7 +21,7 @@ from fin_infra.errors import UsageError
 DEFAULT_STORE_URL = "sqlite:///var/fin.db"
 FRESH_HOURS = {
     "accounts": 36, "balances": 36, "transactions": 36, "holdings": 36, "activities": 48, "instruments": 360,
-    "prices": 12, "fx_rates": 36,
+    "prices": 12, "fx_rates": 36, "intraday_prices": 36, "quotes": 6, "identity_sessions": 36,
 }  # fmt: skip
 """How old data may be, in hours; of prices, counted from the close of the newest session."""
 

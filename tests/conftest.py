@@ -22,6 +22,13 @@ if not os.environ.get("ACCEPTANCE_APP_URL"):
     collect_ignore_glob.append("acceptance/*")  # these tests belong to a running stack: tests.acceptance.stack has one
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files named `test_*_sdk.py` are the group `sdk`: `pytest -m sdk`."""
+    for item in items:
+        if item.path.stem.endswith("_sdk"):
+            item.add_marker(pytest.mark.sdk)
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees this machine's settings or writes to the checkout: each stands in a folder of its own."""

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from fin_infra.connections import Connection, Connections
     from fin_infra.engine import SyncReport
-    from fin_infra.providers.base import Http, Provider
+    from fin_infra.providers.base import Acting, Provider
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Linked credentials: one per user and institution.")
@@ -315,7 +315,7 @@ def _listed(connections: Connections, connection: Connection) -> None:
 
 
 def _asked(
-    provider: Provider, ask: Callable[[Http], Awaitable[T]], secrets: Mapping[str, str], connection: Connection | None
+    provider: Provider, ask: Callable[[Acting], Awaitable[T]], secrets: Mapping[str, str], connection: Connection | None
 ) -> T:
     """What a vendor answers to one question from here, with these secrets."""
     import asyncio

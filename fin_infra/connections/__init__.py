@@ -264,6 +264,8 @@ class Connections:
             given = secrets.get(field.name, "").strip()
             if given and field.choices and given not in field.choices:
                 raise UsageError(f"{field.name} of {provider.name} is one of: {', '.join(field.choices)}")
+        if (fault := provider.fault(secrets)) is not None:
+            raise UsageError(f"the secret for {provider.name} cannot be right: {fault}")
         if any("\ufffd" in value or not _is_text(value) for value in secrets.values()):
             raise UsageError(f"the secret for {provider.name} is not UTF-8 text")
         odd = [name for name, value in secrets.items() if not (value.strip().isascii() and value.strip().isprintable())]

@@ -20,6 +20,9 @@ DATASETS: dict[str, str] = {
     "corporate_actions": "fin_infra.datasets.corporate_actions:CorporateActions",
     "fx_rates": "fin_infra.datasets.fx_rates:FxRates",
     "prices": "fin_infra.datasets.prices:Prices",
+    "intraday_prices": "fin_infra.datasets.intraday_prices:IntradayPrices",
+    "quotes": "fin_infra.datasets.quotes:Quotes",
+    "identity_sessions": "fin_infra.datasets.identity_sessions:IdentitySessions",
     "account_states": "fin_infra.datasets.operations:AccountStates",
     "streams": "fin_infra.datasets.operations:Streams",
     "runs": "fin_infra.datasets.operations:Runs",
@@ -27,7 +30,7 @@ DATASETS: dict[str, str] = {
 }
 SYNCED = (
     "accounts", "balances", "transactions", "holdings", "activities", "instruments", "corporate_actions", "fx_rates",
-    "prices",
+    "prices", "intraday_prices", "quotes", "identity_sessions",
 )  # fmt: skip
 """Rows from vendors: with history and change feed. In the order in which they are best synced."""
 

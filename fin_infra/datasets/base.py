@@ -51,11 +51,12 @@ def day(description: str, *, null: str | None = None, key: bool = False) -> dy.D
     return dy.Date(nullable=null is not None, primary_key=key, description=description, metadata={"null": null})
 
 
-def instant(description: str, *, null: str | None = None) -> dy.Datetime:
+def instant(description: str, *, null: str | None = None, key: bool = False) -> dy.Datetime:
     """A UTC moment, to the microsecond."""
     return dy.Datetime(
-        time_unit="us", time_zone="UTC", nullable=null is not None, description=description, metadata={"null": null}
-    )
+        time_unit="us", time_zone="UTC", nullable=null is not None, primary_key=key, description=description,
+        metadata={"null": null},
+    )  # fmt: skip
 
 
 def flag(description: str, *, null: str | None = None) -> dy.Bool:

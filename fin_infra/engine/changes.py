@@ -17,6 +17,7 @@ from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.actions import (
     asked_about,
@@ -34,7 +35,7 @@ from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of
 from fin_infra.engine.quarantine import set_aside
 from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcile, undisturbed
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import PRICES, SHAPES, Listing, Shape, judge, known_calendar, open_doubts, wants_of
+from fin_infra.engine.series import Listing, Shape, judge, known_calendar, open_doubts, shape_of, wants_of
 from fin_infra.engine.splits import jump_doubts
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
@@ -70,6 +71,8 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     run.instruments = sorted(set(names))
     if run.source.lead == "corporate_actions":
         return asked_about(run)
+    if run.source.lead == "quotes":
+        return _priced_now(run)
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
@@ -77,7 +80,7 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
     wants = wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
-    return _ranked(wants, bars, store.holders(run.connection.tenant_id), listed) if _shape(run) is PRICES else wants
+    return _ranked(wants, bars, store.holders(run.connection.tenant_id), listed) if _is_prices(run) else wants
 
 
 def _ranked(
@@ -97,7 +100,7 @@ def _ranked(
 
 def _listings(run: Run, store: Store) -> dict[str, Listing]:
     """First and last day of trading, of the instruments of which somebody told one."""
-    if _shape(run) is not PRICES:
+    if not _is_prices(run):
         return {}
     parts = store.read(Instruments, Query(instruments=run.instruments), ["instrument", "listed_on", "delisted_on"])
     told = {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}
@@ -120,6 +123,14 @@ def _undescribed(run: Run, asked: Place) -> list[Want]:
     return [Want(name, ticker, today, today) for name, ticker in pairs if ticker is not None]
 
 
+def _priced_now(run: Run) -> list[Want]:
+    """All of them, each time: what it was a moment ago is no price of now."""
+    series, today = run.source.series, run.started_at.date()
+    assert series is not None
+    pairs = [(name, series.ticker(name)) for name in run.instruments]
+    return [Want(name, ticker, today, today) for name, ticker in pairs if ticker is not None]
+
+
 def _bars(run: Run, names: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
     """Rows of this vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
     shape = _shape(run)
@@ -135,7 +146,11 @@ def _bars(run: Run, names: Sequence[str], since: date, store: Store, *, narrow: 
 
 
 def _shape(run: Run) -> Shape:
-    return SHAPES[run.source.feeds[0].schema]
+    return shape_of(run.source)
+
+
+def _is_prices(run: Run) -> bool:
+    return _shape(run).schema is Prices
 
 
 def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
@@ -441,7 +456,7 @@ def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
             del spots[name]
         detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
         run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
-    if _shape(run) is PRICES:
+    if _is_prices(run):
         no_longer_missed(spots, delistings(store, ask.at.date()))
     run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
     run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]

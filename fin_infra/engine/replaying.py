@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from fin_infra.datasets.base import Built, Reject
-from fin_infra.engine.series import SHAPES, judged_alone
+from fin_infra.engine.series import judged_alone, shape_of
 from fin_infra.errors import UsageError
 from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source
 from fin_infra.providers.transport import refusal
@@ -61,7 +61,7 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
     built = _folded(feed, pages, ask, account) if source.kind == "cursor" else feed.frames(pages, ask, account)
     if source.series is not None and source.kind == "series":
         first, last = _day(context, "from"), _day(context, "until")
-        built = judged_alone(built, source.series, first, last, SHAPES[feed.schema])
+        built = judged_alone(built, source.series, first, last, shape_of(source))
     announced = bool(getattr(pages[-1][0], "next_page_token", None))
     return Replayed(built.good, built.rejects, built.differing, announced)
 

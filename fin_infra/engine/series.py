@@ -7,7 +7,7 @@ enough. Nothing a vendor no longer serves is removed: a purge at the vendor must
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -20,7 +20,7 @@ from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.prices import Prices
 from fin_infra.engine.gaps import SPANS, gaps
 from fin_infra.engine.reconcile import Doubt
-from fin_infra.providers.base import Series, Want
+from fin_infra.providers.base import Series, Source, Want
 
 Spot = dict[str, Any]
 """What is remembered of one instrument. `head`: nothing is before this session; `heading`: [that session, when it was
@@ -90,6 +90,14 @@ PRICES = Shape(
 )  # fmt: skip
 RATES = Shape(FxRates, ("base", "quote"), "rate_on", ("rate",), "rates", prefix="fx:")
 SHAPES: Mapping[type[Dataset], Shape] = {shape.schema: shape for shape in (PRICES, RATES)}
+
+
+def shape_of(source: Source) -> Shape:
+    """The shape of what a series delivers; of prices those of the basis that it serves."""
+    shape = SHAPES[source.feeds[0].schema]
+    if shape is not PRICES or source.series is None or source.series.basis == "raw":
+        return shape
+    return replace(shape, same={"basis": source.series.basis})
 
 
 def wants_of(

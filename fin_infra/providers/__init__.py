@@ -20,10 +20,20 @@ PROVIDERS: dict[str, str] = {
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
-    "banking": ("teller", "plaid"),
-    "brokerage": ("alpaca", "plaid"),
+    "banking": (
+        "teller",
+        "plaid",
+    ),
+    "brokerage": (
+        "alpaca",
+        "plaid",
+    ),
     "market": ("alpaca",),
-    "fx": ("ecb", "frankfurter", "exchangerate_api"),
+    "fx": (
+        "ecb",
+        "frankfurter",
+        "exchangerate_api",
+    ),
 }
 """Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
 

@@ -142,6 +142,20 @@ class Http(Protocol):
     async def post(self, path: str, body: Mapping[str, Any], *, host: str = "", account: str = "") -> Reply: ...
 
 
+class Acting(Http, Protocol):
+    """The transport of who changes something at the vendor, and does not only ask.
+
+    `body` goes as JSON, or as a `form` whose keys are in the vendor's brackets already; `headers`: of this one call.
+    Without `repeat` it is never sent twice, whatever became of the first.
+    """
+
+    async def send(
+        self, method: Literal["POST", "DELETE", "PATCH"], path: str, body: Mapping[str, Any] | None = None, *,
+        host: str = "", account: str = "", form: bool = False, headers: Mapping[str, str] | None = None,
+        repeat: bool = True,
+    ) -> Reply: ...  # fmt: skip
+
+
 Fetch = Callable[[Http, Ask], AsyncIterator[Page]]
 
 
@@ -192,14 +206,15 @@ class Series:
 
     `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
-    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `reach`:
-    how what is older is asked for.
+    read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `basis`: of
+    prices, what is served (see `Prices`). `reach`: how what is older is asked for.
     """
 
     ticker: Callable[[str], str | None]
     lags: Mapping[str, timedelta] = field(default_factory=dict)
     history: timedelta = timedelta(days=370)
     overlap: int = 5
+    basis: str = "raw"
     calendar: Callable[[str], str | None] = calendar_of
     reach: Reach = Reach()
 
@@ -334,16 +349,50 @@ class Linking:
     """
 
     start: Callable[[Http, LinkOrder], Awaitable[str]]
-    exchange: Callable[[Http, str], Awaitable[dict[str, str]]]
+    exchange: Callable[[Acting, str], Awaitable[dict[str, str]]]
     forget: Callable[[Http], Awaitable[None]]
     once: str
     begins: str
     products: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Found:
+    """One answer to a lookup. `symbol`: the vendor's own spelling or id; `instrument`: our key of it, where there is
+    one; `more`: what else the vendor says of it, in its words."""
+
+    symbol: str
+    name: str = ""
+    instrument: str | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Reference data that is looked up by a word and hardly changes: symbols, coins, institutions.
+
+    `ask(http, word)` gives what the vendor finds; with `whole` its full list, whatever the word, in which we search
+    ourselves. `keep`: how long an answer is kept, and not asked for again.
+    """
+
+    ask: Callable[[Http, str], Awaitable[Sequence[Found]]]
+    keep: timedelta = timedelta(days=1)
+    whole: bool = False
+
+
 def nobody(secrets: Mapping[str, str]) -> httpx.Auth:
     """No credential at all."""
     return httpx.Auth()
+
+
+def anything(secrets: Mapping[str, str]) -> str | None:
+    """Nothing is known of how these secrets look."""
+    return None
+
+
+def one_address(secrets: Mapping[str, str]) -> str | None:
+    """The vendor's address is the same for all."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -352,6 +401,11 @@ class Provider:
 
     `hosts`: its other addresses, by name; `home`: which of them stands for `base_url` with these secrets ("" none).
     `body_secrets`: secrets that travel in the body of a POST; `app_headers`: headers made of the application's fields.
+    `signed(secrets, app_fields, now)`: in place of `auth`, where that takes the application's fields too, or the time.
+    `own_address`: the address that a credential brings with it. `fault`: why secrets cannot be right, in words that do
+    not tell them, None if they may be. `probe`: the cheapest call that proves a credential; what it tells, for people.
+    `lookups`: by what is looked up: symbols, coins, institutions. `terms`: what the vendor's terms ask of who uses it;
+    `opt_in`: so much that it is off until `FIN_INFRA_<VENDOR>_ENABLED=1` says that they were read.
     """
 
     name: str
@@ -374,6 +428,13 @@ class Provider:
     webhooks: Webhooks | None = None
     linking: Linking | None = None
     quota: VendorQuota | None = None
+    signed: Callable[[Mapping[str, str], Mapping[str, str], Callable[[], datetime]], httpx.Auth] | None = None
+    own_address: Callable[[Mapping[str, str]], str | None] = one_address
+    fault: Callable[[Mapping[str, str]], str | None] = anything
+    probe: Callable[[Acting], Awaitable[str]] | None = None
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    terms: Sequence[str] = ()
+    opt_in: bool = False
 
     @property
     def datasets(self) -> tuple[str, ...]:

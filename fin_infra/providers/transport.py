@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import httpx
 
@@ -109,7 +109,28 @@ class Transport:
         """The same of a POST that asks: `body` and the credential's fields as JSON."""
         return await self._guard(lambda: self._once("POST", path, host, account, json={**body, **self._body}), host)
 
-    async def _once(self, method: str, path: str, host: str, account: str, **sent: Any) -> Reply:
+    async def send(
+        self, method: Literal["POST", "DELETE", "PATCH"], path: str, body: Mapping[str, Any] | None = None, *,
+        host: str = "", account: str = "", form: bool = False, headers: Mapping[str, str] | None = None,
+        repeat: bool = True,
+    ) -> Reply:  # fmt: skip
+        """The answer to what changes something; 201, 202 and 204 are good too. See `Acting`.
+
+        Without `repeat` an error after which the vendor may have got it says so in its context, as `sent`.
+        """
+        sent: dict[str, Any] = {} if body is None else {"data" if form else "json": {**body, **self._body}}
+        if headers:
+            sent["headers"] = dict(headers)
+
+        def once() -> Awaitable[Reply]:
+            return self._once(method, path, host, account, good=DONE, repeat=repeat, **sent)
+
+        return await self._guard(once, host)
+
+    async def _once(
+        self, method: str, path: str, host: str, account: str, *, good: Sequence[int] = (200,), repeat: bool = True,
+        **sent: Any,
+    ) -> Reply:  # fmt: skip
         call = Call(
             self._provider,
             self._connection_id,
@@ -129,17 +150,17 @@ class Transport:
             answer = await client.request(method, path, auth=self._auth, extensions={"trace": way}, **sent)
             headers = {key.lower(): value for key, value in answer.headers.items()}
             reply = Reply(answer.status_code, headers, answer.content, self._now())
-            refused = refusal(self._provider, reply)
+            refused = refusal(self._provider, reply, good)
         except _NEVER_SENT as error:
             way.left = False
             raise self._unsent(error, host, client) from None
         except httpx.TimeoutException:
-            raise self._silent(call) from None
+            raise self._silent(call, repeat) from None
         except httpx.HTTPError as error:
             raise TransientError(
                 f"the connection to {call.provider.name} broke before the answer to {call.endpoint} was whole "
                 f"({type(error).__name__}); nothing of it was used, it is tried again",
-                code="network_error", vendor_wide=True,
+                code="network_error", vendor_wide=True, sent=not repeat,
             ) from None  # fmt: skip
         finally:
             wait = await self._meter.settle(grant, Sent(way.left, way.written, reply, refused))
@@ -150,10 +171,10 @@ class Transport:
             raise refused
         return reply
 
-    def _silent(self, call: Call) -> TransientError:
+    def _silent(self, call: Call, repeat: bool) -> TransientError:
         return TransientError(
             f"{call.provider.name} did not answer {call.endpoint} in time; it is tried again", code="vendor_timeout",
-            vendor_wide=True,
+            vendor_wide=True, sent=not repeat,
         )  # fmt: skip
 
     def _unsent(self, error: Exception, host: str, client: httpx.AsyncClient) -> FinInfraError:
@@ -175,6 +196,8 @@ class Transport:
         )  # fmt: skip
 
 
+DONE = (200, 201, 202, 204)
+"""Statuses that say that something was done, or will be."""
 _NEVER_SENT = (
     httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout
 )  # fmt: skip
@@ -221,8 +244,8 @@ def _like_an_id(part: str, words: bool) -> bool:
     return any(c.isdigit() for c in part) and not re.fullmatch(r"v[0-9](?:beta[0-9])?", part)
 
 
-def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
-    """The error an answer stands for; None for a 200 (another 2xx is no whole answer).
+def refusal(provider: Provider, reply: Reply, good: Sequence[int] = (200,)) -> FinInfraError | None:
+    """The error an answer stands for; None for a good status (to a GET another 2xx than 200 is no whole answer).
 
     The vendor's own table first, then the plain sense of HTTP. A vendor that refuses with status 200 is asked for its
     word then too.
@@ -233,10 +256,10 @@ def refusal(provider: Provider, reply: Reply) -> FinInfraError | None:
             retry_after=retry_after(reply.headers, reply.at),
         )  # fmt: skip
     refusing = [row for row in provider.refusals if row.status == WHATEVER]
-    if reply.status == 200 and not refusing:
+    if reply.status in good and not refusing:
         return None
     word = provider.refusal_word(reply.body)
-    if reply.status == 200 and word is None:
+    if reply.status in good and word is None:
         return None
     row = _row(provider.refusals, reply.status, word)
     said = f"{provider.name} answered {reply.status}" + (f" {word}" if word else "")

@@ -95,10 +95,11 @@ class HttpPool:
     def transport(self, provider: Provider, connection: Connection, secrets: Mapping[str, str], lane: str) -> Transport:
         """This connection's way to its vendor."""
         home = provider.home(secrets)
+        own = provider.own_address(secrets) or ""
 
         async def guard(once: Once, host: str) -> Reply:
             """A second try for what broke on the way, and after a short wait, for a unit or by the vendor's word."""
-            guarded = self._guarded(provider, host or home)
+            guarded = self._guarded(provider, host or home, own)
             waited, refused = 0.0, 0
             while True:
                 try:
@@ -113,19 +114,24 @@ class HttpPool:
                     # else the ledger knows that the vendor asked us to wait, and until when
 
         return Transport(
-            provider, lambda host: self._client_of(provider, host or home), provider.auth(secrets),
+            provider, lambda host: self._client_of(provider, host or home, own), self._auth(provider, secrets),
             connection_id=connection.connection_id, now=self._now, meter=self._meter,
             holder=provider.quota_key(secrets), guard=guard, lane=cast("Lane", lane),
             body={name: secrets[name] for name in provider.body_secrets if name in secrets},
         )  # fmt: skip
 
-    def _guarded(self, provider: Provider, host: str) -> Callable[[Once], Awaitable[Reply]]:
+    def _auth(self, provider: Provider, secrets: Mapping[str, str]) -> httpx.Auth:
+        if provider.signed is None:
+            return provider.auth(secrets)
+        return provider.signed(secrets, app_fields(self._settings, provider), self._now)
+
+    def _guarded(self, provider: Provider, host: str, own: str = "") -> Callable[[Once], Awaitable[Reply]]:
         """One call behind the breaker of its host: an ill host stops no other."""
-        name = provider.name
-        if (name, host) not in self._breakers:
+        name, at = provider.name, own or host
+        if (name, at) not in self._breakers:
             label = f"{name} {host}".strip()
-            self._breakers[name, host] = GuardedBreaker(label, failure_threshold=10, recovery_timeout=30.0)
-        breaker = self._breakers[name, host]
+            self._breakers[name, at] = GuardedBreaker(label, failure_threshold=10, recovery_timeout=30.0)
+        breaker = self._breakers[name, at]
 
         async def once_guarded(once: Once) -> Reply:
             try:
@@ -145,12 +151,12 @@ class HttpPool:
             await client.aclose()
         self._clients.clear()
 
-    def _client_of(self, provider: Provider, host: str) -> httpx.AsyncClient:
-        if (provider.name, host) not in self._clients:
-            self._clients[provider.name, host] = self._client(provider, host)
-        return self._clients[provider.name, host]
+    def _client_of(self, provider: Provider, host: str, own: str = "") -> httpx.AsyncClient:
+        if (provider.name, own or host) not in self._clients:
+            self._clients[provider.name, own or host] = self._client(provider, host, own)
+        return self._clients[provider.name, own or host]
 
-    def _client(self, provider: Provider, host: str) -> httpx.AsyncClient:
+    def _client(self, provider: Provider, host: str, own: str) -> httpx.AsyncClient:
         vendor = self._settings.vendor(provider.name)
         more: dict[str, Any] = {}
         if self._network is not None:  # in tests: vendors without a socket
@@ -159,7 +165,7 @@ class HttpPool:
             more["verify"] = context
         # who puts a simulator in the vendor's place by one address alone shall not meet the real one at another
         told = self._base_urls.get(f"{provider.name}.{host}") or self._base_urls.get(provider.name)
-        base_url = told or vendor.base_url_of(host) or vendor.base_url or provider.address(host)
+        base_url = told or vendor.base_url_of(host) or vendor.base_url or own or provider.address(host)
         client = new_async_httpx_client(
             timeout_seconds=self._settings.http_timeout, base_url=base_url,
             headers={**provider.headers, **provider.app_headers(app_fields(self._settings, provider))},
@@ -192,7 +198,7 @@ async def _again(once: Callable[[], Awaitable[Reply]]) -> Reply:
     try:
         return await once()
     except TransientError as error:
-        if error.code == "network_error":
+        if error.code == "network_error" and not error.context.get("sent"):
             raise _Again(error) from None
         raise
 

@@ -12,12 +12,13 @@ import polars as pl
 from fin_infra.calendars import Calendar
 from fin_infra.connections import Connection
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.prices import Prices
 from fin_infra.engine.actions import delistings
 from fin_infra.engine.backfilling.cutting import Chunk, cut
 from fin_infra.engine.backfilling.keeping import Backfill, Backfills
 from fin_infra.engine.backfilling.known import Known, Nothing, Once, nothing, refusal
 from fin_infra.engine.gaps import SPANS, gaps
-from fin_infra.engine.series import PRICES, SETTLED_AFTER, SHAPES, Listing, Shape, Spot, known_calendar
+from fin_infra.engine.series import SETTLED_AFTER, Listing, Shape, Spot, known_calendar, shape_of
 from fin_infra.errors import UsageError
 from fin_infra.providers import resolve
 from fin_infra.providers.base import Provider, Source, Want
@@ -97,10 +98,6 @@ def source_of(provider: Provider, dataset: str) -> Source:
     if source is None:
         raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
     return source
-
-
-def shape_of(source: Source) -> Shape:
-    return SHAPES[source.feeds[0].schema]
 
 
 def plan(
@@ -193,7 +190,7 @@ def live_spots(store: Store, connection: Connection, source: Source) -> dict[str
 
 def _listings(store: Store, shape: Shape, subjects: Sequence[str], today: date) -> dict[str, Listing]:
     """First and last day of trading, of those of which somebody told one."""
-    if shape is not PRICES:
+    if shape.schema is not Prices:
         return {}
     parts = store.read(Instruments, Query(instruments=subjects), ["instrument", "listed_on", "delisted_on"])
     told = {name: (first, last) for part in parts for name, first, last in part.iter_rows() if first or last}

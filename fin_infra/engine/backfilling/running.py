@@ -24,14 +24,14 @@ from fin_infra.datasets.operations import Findings, Runs
 from fin_infra.engine.backfilling.asking import Remembering, restored, staged
 from fin_infra.engine.backfilling.keeping import LANE, Backfill, Backfills, KeptChunk, State
 from fin_infra.engine.backfilling.known import Told, learned, refused
-from fin_infra.engine.backfilling.planning import coverage, held_rows, look, shape_of, source_of, wanted
+from fin_infra.engine.backfilling.planning import coverage, held_rows, look, source_of, wanted
 from fin_infra.engine.books import run_row
 from fin_infra.engine.parts import value_of
 from fin_infra.engine.quarantine import finding_id, sealed, set_aside
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
-from fin_infra.engine.series import Shape, judge
+from fin_infra.engine.series import Shape, judge, shape_of
 from fin_infra.errors import DefectError, FinInfraError, StaleCursor, StoreError
 from fin_infra.outcomes import OK, Outcome, decide, where
 from fin_infra.providers import resolve
