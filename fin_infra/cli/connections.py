@@ -166,13 +166,13 @@ def relink(
     """
     from fin_infra.cli.output import say
     from fin_infra.errors import UsageError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared
     from fin_infra.runtime import open_queue
     from fin_infra.settings import Settings
 
     connections = _connections()
     connection = connections.get(connection_id)
-    provider = resolve(connection.provider)
+    provider = declared(connection.provider)
     if same:
         if secret or secret_stdin:
             raise UsageError("with --same no secret is given: the one in the vault stays")
@@ -355,11 +355,11 @@ def _exchanged(provider: Provider, secrets: dict[str, str]) -> dict[str, str]:
 def _forgotten(connections: Connections, connection_id: str) -> str:
     """Tells the vendor that a credential is not used any more. What to say of it; it stops nothing if it fails."""
     from fin_infra.errors import FinInfraError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared
 
     connection = connections.get(connection_id)
     try:
-        provider = resolve(connection.provider)
+        provider = declared(connection.provider)
         if provider.linking is None:
             return ""
         _asked(provider, provider.linking.forget, connections.secrets(connection), connection)
