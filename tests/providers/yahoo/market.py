@@ -12,6 +12,7 @@ from typing import Any
 from fin_infra.calendars import get_calendar
 from fin_infra.engine import SyncReport
 from fin_infra.project import init
+from fin_infra.providers import resolve
 from fin_infra.providers.yahoo.simulator import YahooSimulator
 from fin_infra.settings import Settings
 from fin_infra.testing import VirtualClock, serve
@@ -54,7 +55,9 @@ class YahooWorld(VendorWorld):
 
     async def link(self, *watched: str) -> str:
         self.watch(*watched)
-        self.con = (await self.linked({}, "ada")).connection_id
+        async with self.runtime() as runtime:
+            linked = runtime.connections.add(resolve(self.vendor), {}, tenant="ada", simulated=True)
+        self.con = linked.connection_id
         return self.con
 
     async def sync(self, dataset: str = "prices", after: timedelta = timedelta(), **more: Any) -> SyncReport:
