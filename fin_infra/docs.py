@@ -247,10 +247,10 @@ def _default(value: object) -> str:
 
 REFUSALS = (
     "Which answer of which vendor stands for which [error code](errors.md), and what follows: the tables of the "
-    "adapters, which live answers and recorded ones go through alike. Of rows that fit, the one with the longest word "
-    "holds. What no row names is taken by its status: 408 and 504 are `vendor_timeout`, other 5xx "
-    "`vendor_unavailable`, 429 is `rate_limited`, anything else `contract_broken`. A text that pleads for fewer requests is `rate_limited` whatever "
-    "its status."
+    "adapters, which live answers and recorded ones go through alike. Of rows that fit, the one with the longest "
+    "word holds. What no row names is taken by its status: 408 and 504 are `vendor_timeout`, other 5xx "
+    "`vendor_unavailable`, 429 is `rate_limited`, anything else `contract_broken`. A text that pleads for fewer "
+    "requests is `rate_limited` whatever its status."
 )
 
 
