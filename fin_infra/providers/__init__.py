@@ -16,6 +16,7 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "yahoo": "fin_infra.providers.yahoo:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -26,7 +27,10 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "alpaca",
         "plaid",
     ),
-    "market": ("alpaca",),
+    "market": (
+        "alpaca",
+        "yahoo",
+    ),
     "fx": (
         "ecb",
         "frankfurter",
