@@ -18,6 +18,7 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "coingecko": "fin_infra.providers.coingecko:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -29,6 +30,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "plaid",
     ),
     "market": ("alpaca",),
+    "crypto": ("coingecko",),
     "fx": (
         "ecb",
         "frankfurter",
