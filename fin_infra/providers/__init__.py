@@ -17,6 +17,7 @@ PROVIDERS: dict[str, str] = {
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
+    "coingecko": "fin_infra.providers.coingecko:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -31,6 +32,8 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "alpaca",
         "yahoo",
     ),
+    "market": ("alpaca",),
+    "crypto": ("coingecko",),
     "fx": (
         "ecb",
         "frankfurter",
