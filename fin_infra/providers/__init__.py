@@ -18,6 +18,7 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -27,6 +28,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "brokerage": (
         "alpaca",
         "plaid",
+        "snaptrade",
     ),
     "market": ("alpaca",),
     "fx": (
