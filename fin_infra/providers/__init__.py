@@ -18,6 +18,7 @@ PROVIDERS: dict[str, str] = {
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -27,6 +28,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "brokerage": (
         "alpaca",
         "plaid",
+        "snaptrade",
     ),
     "market": (
         "alpaca",
