@@ -13,7 +13,7 @@ import polars as pl
 from fin_infra.datasets.base import Built, Reject
 from fin_infra.engine.series import judged_alone, shape_of
 from fin_infra.errors import UsageError
-from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source
+from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source, Want
 from fin_infra.providers.transport import refusal
 
 
@@ -56,7 +56,10 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
         if (error := refusal(provider, reply)) is not None:
             raise error
         pages.append((feed.parse(reply.body), at))
-    ask = Ask(provider.name, "replay", "replay", "replay", pages[-1][1], any_account="account_id" not in context)
+    ask = Ask(
+        provider.name, "replay", "replay", "replay", pages[-1][1], any_account="account_id" not in context,
+        wants=_wants(source, context),
+    )  # fmt: skip
     account = _account(source, feed, pages, context)
     built = _folded(feed, pages, ask, account) if source.kind == "cursor" else feed.frames(pages, ask, account)
     if source.series is not None and source.kind == "series":
@@ -80,6 +83,15 @@ def _folded(feed: Feed, pages: Sequence[tuple[Any, datetime]], ask: Ask, account
         rejects += built.rejects
         differing += built.differing
     return Built(good, tuple(rejects), tuple(differing))
+
+
+def _wants(source: Source, context: Mapping[str, str]) -> Sequence[Want]:
+    """The instrument that the context names, of answers that do not say what they are about."""
+    if source.series is None or "instrument" not in context:
+        return ()
+    name = context["instrument"]
+    first, last = _day(context, "from") or date.min, _day(context, "until") or date.max
+    return (Want(name, source.series.ticker(name) or "", first, last),)
 
 
 def _day(context: Mapping[str, str], key: str) -> date | None:

@@ -296,7 +296,7 @@ def refusal(provider: Provider, reply: Reply, good: Sequence[int] = (200,)) -> F
     told = wait_told if reply.status == 429 else retry_after
     wait = told(reply.headers, reply.at)
     if row is not None:
-        wait = row.wait if wait is None else wait
+        wait = wait or (row.wait if row.wait is not None else wait)  # "0" says no more than nothing
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
             word=word, application=row.application,
