@@ -76,6 +76,7 @@ class SimListing:
     verbatim: dict[date, SimBar] = field(default_factory=dict)
     shorter: dict[str, dict[datetime, SimBar]] = field(default_factory=dict)
     twice: bool = False
+    price: str | None = None  # the one of now, where it is not the newest close
     silent: bool = False  # 200 without bars: what a symbol gets that was never traded
 
     def begin(self, day: date) -> datetime:
@@ -201,7 +202,7 @@ class YahooSimulator(Simulator):
             "firstTradeDate": int(listing.begin(min(listing.bars)).timestamp()) if traded else None,
             "regularMarketTime": int(self._priced_at(listing, now).timestamp()), "gmtoffset": offset, "timezone": word,
             "exchangeTimezoneName": listing.zone,
-            "regularMarketPrice": _float32(traded[-1][1].close) if traded else None,
+            "regularMarketPrice": _float32(listing.price or traded[-1][1].close) if traded else None,
             "chartPreviousClose": _float32(earlier[-1]) if earlier else None, "priceHint": listing.hint,
             "currentTradingPeriod": {
                 part: {"timezone": word, "end": close_at, "start": open_at, "gmtoffset": offset}

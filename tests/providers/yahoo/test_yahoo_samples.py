@@ -224,7 +224,7 @@ def test_bad_prices_a_bar_that_is_partly_in_pounds_is_set_aside() -> None:
     assert (min(closes), max(closes)) == (Decimal("0.57160"), Decimal("0.7329")), "none is a hundredth of a pound"
     assert set(built.good["currency"]) == {"GBP"}
     [reject] = built.rejects
-    assert reject.reason == "0.600000023841858 beside 61.5 in one bar: two units are mixed"
+    assert reject.reason == "0.6 beside 61.5 in one bar: two units are mixed"
     assert reject.row["start_at"] == "2024-10-24T15:00:00+00:00"
 
 
