@@ -10,7 +10,7 @@ import json
 import random
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -239,8 +239,9 @@ class YahooSimulator(Simulator):
                 continue
             bar = listing.verbatim.get(day) or listing.bars[day].times(listing.factor(day, today))
             if day == today:
-                if listing.twice:
-                    rows.append((listing.begin(day), bar))
+                if listing.twice and bar.close is not None:  # what the day was so far, and what it is now
+                    rows.append((listing.begin(day), replace(bar, close=bar.open, volume="0")))
+                    bar = replace(bar, open=bar.close, high=bar.close, low=bar.close)
                 rows.append((self._priced_at(listing, now), bar))
             else:
                 rows.append((listing.begin(day), bar))
