@@ -34,6 +34,7 @@ from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, Store
 from fin_infra.outcomes import Outcome, decide, where
 from fin_infra.providers import REGISTRY, declared
 from fin_infra.providers.base import Account, Ask, Http, Provider, Source, Want
+from fin_infra.providers.transport import Traffic
 from fin_infra.store import Batch, Cursor, Sealed, StagedPage, Store, Stream
 from fin_infra.store.base import Now
 
@@ -47,7 +48,10 @@ Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
 class CountingHttp(Http, Protocol):
-    calls: int
+    traffic: Traffic
+
+    @property
+    def calls(self) -> int: ...
 
 
 Transports = Callable[[Provider, Connection, Mapping[str, str], str], CountingHttp]
@@ -134,6 +138,7 @@ class Engine:
             with self._store.reading():
                 secrets, opening = self._connections.secrets(connection), self._open(run, provider)
             http = self._transports(provider, connection, secrets, run.lane)
+            run.traffic = http.traffic
             return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)

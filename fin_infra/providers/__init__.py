@@ -16,6 +16,9 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "yahoo": "fin_infra.providers.yahoo:PROVIDER",
+    "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -25,8 +28,13 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "brokerage": (
         "alpaca",
         "plaid",
+        "snaptrade",
     ),
-    "market": ("alpaca",),
+    "market": (
+        "alpaca",
+        "yahoo",
+    ),
+    "crypto": ("coingecko",),
     "fx": (
         "ecb",
         "frankfurter",

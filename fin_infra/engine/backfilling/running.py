@@ -144,6 +144,7 @@ class Backfiller:
                 cursor = self._store.cursor(backfill.stream, connection.generation)
                 kept = self._store.staged_pages(backfill.stream, connection.generation)
             http = self._transports(declared(connection.provider), connection, secrets, lane)
+            run.traffic = http.traffic
             remembering = Remembering(http, restored(kept, self._connections.vault, now))
             ask = Ask(
                 connection.provider, connection.tenant_id, connection.connection_id, run.run_id, now, wants=work.wants
