@@ -34,7 +34,6 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "alpaca",
         "yahoo",
     ),
-    "market": ("alpaca",),
     "crypto": ("coingecko",),
     "fx": (
         "ecb",
