@@ -222,6 +222,14 @@ async def test_a_broken_answer_about_one_coin_stops_no_other_and_is_kept(tmp_pat
         assert (len(world.held()), len(world.held("ethereum"))) == (0, 363)
 
 
+async def test_what_the_plan_does_not_have_at_all_is_not_asked_for_coin_by_coin(tmp_path: Path) -> None:
+    with coins_of(tmp_path) as world:
+        await world.link()
+        world.refuse(times=9, status=403, code="10005")
+        report = await world.sync()
+        assert (report.outcome, report.error_code, report.calls) == ("park", "plan_limit", 1)
+
+
 CASES: list[tuple[int, Any, str, str]] = [
     (403, status_of(429, RATE_LIMIT), "later", "rate_limited"),
     (429, status_of(429, RATE_LIMIT), "later", "rate_limited"),
