@@ -40,7 +40,9 @@ def held(instrument: str, quantity: str, price: str, value: str, basis: str, siz
     }  # fmt: skip
 
 
-def did(activity_id: str, instrument: str, traded: str, settled: str, quantity: str, price: str, amount: str) -> dict[str, Any]:
+def did(
+    activity_id: str, instrument: str, traded: str, settled: str, quantity: str, price: str, amount: str
+) -> dict[str, Any]:
     return {
         "account_id": "acc", "activity_id": activity_id, "kind": "buy", "instrument": instrument,
         "quantity": Decimal(quantity), "price": Decimal(price), "fees": Decimal(0), "amount": Decimal(amount),

@@ -48,12 +48,12 @@ def user(vendor: SnaptradeSimulator) -> SimUser:
 
 
 @pytest.fixture
-def client(vendor: SnaptradeSimulator) -> Iterator[SnapTrade[Any]]:
+def client(vendor: SnaptradeSimulator) -> Iterator[Any]:
     with serve(vendor) as served:
         yield client_of(served.url)
 
 
-def client_of(url: str, consumer_key: str = CONSUMER_KEY) -> SnapTrade[Any]:
+def client_of(url: str, consumer_key: str = CONSUMER_KEY) -> Any:
     auth = SnapTradeAuth.commercial_api_key(consumer_key=consumer_key, client_id=CLIENT_ID)
     return SnapTrade(auth=auth, host=url)
 
@@ -62,9 +62,9 @@ def named(user: SimUser) -> dict[str, str]:
     return {"user_id": user.user_id, "user_secret": user.secret}
 
 
-def exact(number: Any) -> Decimal | None:
+def exact(number: Any) -> Decimal:
     """A number as the client decodes it: a text, or a float whose shortest form it is."""
-    return None if number is None else Decimal(str(number))
+    return Decimal(str(number))
 
 
 @given(
@@ -83,7 +83,7 @@ def test_it_would_sign_the_request_that_we_send() -> None:
 
 
 def test_its_requests_are_signed_well_and_refused_with_another_key(
-    vendor: SnaptradeSimulator, user: SimUser, client: SnapTrade[Any]
+    vendor: SnaptradeSimulator, user: SimUser, client: Any
 ) -> None:
     listed = client.connections.list_brokerage_authorizations(**named(user)).body
     assert [row["id"] for row in listed] == [connection.id for connection in user.connections]
@@ -105,9 +105,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Snaptrad
         yield found
 
 
-async def test_what_it_decodes_is_what_our_frames_have(
-    broker: SnaptradeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_it_decodes_is_what_our_frames_have(broker: SnaptradeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     await broker.link()
     reports = await broker.work()
     assert {report.outcome for report in reports} == {"ok"}
@@ -137,7 +135,7 @@ def _same_balances(ask: Ask, own: str, user: dict[str, str], rows: list[dict[str
     assert theirs == {row["currency"]: row["cash"] for row in rows if row["account_id"] == own}
 
 
-def _same_positions(client: SnapTrade[Any], own: str, user: dict[str, str], rows: list[dict[str, Any]]) -> None:
+def _same_positions(client: Any, own: str, user: dict[str, str], rows: list[dict[str, Any]]) -> None:
     found = client.account_information.get_all_account_positions(account_id=own, **user).body["results"]
     theirs = sorted(
         (exact(row["units"]), exact(row["price"]),
@@ -149,7 +147,7 @@ def _same_positions(client: SnapTrade[Any], own: str, user: dict[str, str], rows
     )
 
 
-def _same_activities(client: SnapTrade[Any], own: str, user: dict[str, str], rows: list[dict[str, Any]]) -> None:
+def _same_activities(client: Any, own: str, user: dict[str, str], rows: list[dict[str, Any]]) -> None:
     found = client.account_information.get_account_activities(account_id=own, **user).body
     theirs = {row["id"]: (exact(row["amount"]), exact(row["fee"])) for row in found["data"]}
     assert len(theirs) == found["pagination"]["total"] > 0

@@ -69,7 +69,7 @@ def test_a_credential_shows_nowhere_in_what_is_printed() -> None:
     assert "key" not in repr(auth)
 
 
-@guarded("Each request has a time of its own", FILE, "str(int(self._now().timestamp()))", 'str(1795521600)')
+@guarded("Each request has a time of its own", FILE, "str(int(self._now().timestamp()))", "str(1795521600)")
 async def test_each_request_is_stamped_with_its_own_time(broker: SnaptradeWorld) -> None:
     broker.has(brokerage("acc_1"))
     await broker.link()
