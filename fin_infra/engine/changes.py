@@ -318,8 +318,9 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
         return rows
     row_id, cut = WINDOWED[dataset]
     return rows.rename({row_id: "transaction_id"}).with_columns(
-        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
-    )
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String),
+        description=pl.concat_str(pl.col("kind", "instrument", "quantity").cast(pl.String).fill_null(""), separator=" "),
+    )  # fmt: skip
 
 
 def _spot(
