@@ -55,7 +55,7 @@ COMPONENTS = _strict(DESCRIPTION["components"])
 
 def template_of(path: str) -> str:
     """The description has no `/accounts/all`: its rows are those of a connection's list."""
-    templates = [
+    templates: list[str] = [
         name for name in DESCRIPTION["paths"]
         if re.fullmatch(re.sub(r"\\\{[^}]+\\\}", "[^/]+", re.escape(name)), path)
     ]  # fmt: skip

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snaptrade_client import SnapTrade
 from snaptrade_client.auth import SnapTradeAuth
+from snaptrade_client.client import SnapTrade
 from snaptrade_client.exceptions import ApiException
 from snaptrade_client.request_after_hook import compute_request_signature
 
