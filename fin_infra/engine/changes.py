@@ -331,9 +331,11 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     if dataset == "transactions":
         return rows
     row_id, cut = WINDOWED[dataset]
+    told = pl.col("kind", "instrument", "quantity").cast(pl.String).fill_null("")
     return rows.rename({row_id: "transaction_id"}).with_columns(
-        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
-    )
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String),
+        description=pl.concat_str(told, separator=" "),
+    )  # fmt: skip
 
 
 def _spot(
