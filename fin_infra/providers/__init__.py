@@ -18,6 +18,7 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -34,6 +35,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "frankfurter",
         "exchangerate_api",
     ),
+    "identity": ("stripe",),
 }
 """Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
 
