@@ -29,7 +29,7 @@ SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
     "holdings_total", "not_adjusted", "unexplained_jump",
-    "wrong_identifier",
+    "wrong_identifier", "unknown_to_vendor",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 SEEN = ("failed_calls", "waited_ms", "slowest_ms", "vendor_limit", "vendor_remaining", "vendor_reset_at")

@@ -20,6 +20,7 @@ PROVIDERS: dict[str, str] = {
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -43,6 +44,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "exchangerate_api",
         "alphavantage",
     ),
+    "identity": ("stripe",),
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""
