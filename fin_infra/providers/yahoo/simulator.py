@@ -249,11 +249,16 @@ class YahooSimulator(Simulator):
 
     def _shorter(self, listing: SimListing, interval: str) -> list[tuple[datetime, SimBar]]:
         today = self._now().astimezone(ZoneInfo(listing.zone)).date()
-        return [
+        found = [
             (at, bar.times(listing.factor(at.astimezone(ZoneInfo(listing.zone)).date(), today)))
             for at, bar in sorted(listing.shorter.get(interval, {}).items())
             if at <= self._now()
         ]
+        now = self._priced_at(listing, self._now())
+        if found and found[-1][0] < now:  # the row of now, within the last bar or behind it
+            last = found[-1][1].close
+            found.append((now, SimBar(last, last, last, last, "0")))
+        return found
 
     def _priced_at(self, listing: SimListing, now: datetime) -> datetime:
         days = [day for day in listing.bars if listing.begin(day) <= now]
