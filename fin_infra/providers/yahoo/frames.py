@@ -173,7 +173,7 @@ def _is_now(bars: Sequence[wire.Bar], chart: wire.Chart) -> bool:
     last, seconds = bars[-1].at, wire.SECONDS[chart.meta.granularity]
     if str(last) != chart.meta.priced_at:
         return False
-    regular = chart.meta.trading.get("regular")
+    regular = (chart.meta.trading or {}).get("regular")
     end = regular.get("end") if isinstance(regular, dict) else None
     on_a_mark = len(bars) < 2 or (last - bars[-2].at) % seconds == 0
     return not on_a_mark or (isinstance(end, str) and end.isdigit() and last >= int(end))
@@ -288,7 +288,7 @@ def _most(
 
 
 def _beside_the_asked(day: date, wants: Sequence[Want]) -> bool:
-    """Whether it is the day before or after what was asked for, which comes along: UTC's days are not the exchange's."""
+    """Whether it is the day before or after what was asked for, which comes along: UTC's days are none of its."""
     if any(want.first <= day <= want.last for want in wants):
         return False
     edges = {edge for want in wants for edge in (want.first.toordinal() - 1, want.last.toordinal() + 1)}

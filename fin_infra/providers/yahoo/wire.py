@@ -39,7 +39,7 @@ class Meta(Wire):
     price: str | None = Field(None, alias="regularMarketPrice")
     priced_at: str | None = Field(None, alias="regularMarketTime")
     previous_close: str | None = Field(None, alias="previousClose")
-    trading: dict[str, Any] = Field({}, alias="currentTradingPeriod")
+    trading: dict[str, Any] | None = Field(None, alias="currentTradingPeriod")
     chart_previous_close: str | None = Field(None, alias="chartPreviousClose")
 
 
