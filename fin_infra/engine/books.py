@@ -253,6 +253,9 @@ class Disproved:
             want for part, pages in self._run.pages.items() if part in self._run.complete and part[0] == name
             for page in pages for want in page.wants if want.instrument == instrument
         ]  # fmt: skip
+        if any(want.interval for want in wants):
+            wants = [want for want in wants if subject.startswith(f"{want.subject} ")]
+            day = day.partition(" ")[2][:10]
         return any(not day or want.first.isoformat() <= day <= want.last.isoformat() for want in wants)
 
     def _in_review(self, transaction_id: str) -> bool:

@@ -275,7 +275,7 @@ class Engine:
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
-                    run.answered |= {want.instrument for want in page.wants}
+                    run.answered |= {want.subject for want in page.wants}
                 elif not dry_run:
                     staging.stage(run, page)
                     if staging.due(run, self._now()):
@@ -435,8 +435,8 @@ def rest_first(wants: Sequence[Want], answered: Mapping[str, str], wished_at: da
     """Instruments that a run which was cut short had no answer for, then the others, longest ago first; without those
     that were answered since the wish. `answered`: when each was, as a text."""
     since = _text(wished_at) if wished_at is not None else "~"
-    left = [want for want in wants if answered.get(want.instrument, "") < since]
-    return sorted(left, key=lambda want: answered.get(want.instrument, ""))
+    left = [want for want in wants if answered.get(want.subject, "") < since]
+    return sorted(left, key=lambda want: answered.get(want.subject, ""))
 
 
 def unfinished(place: Place, run: Run) -> Place:
@@ -448,7 +448,7 @@ def unfinished(place: Place, run: Run) -> Place:
         place |= {"rest": run.rest, "listed_at": listed_at}
     if run.source.series is not None and run.stopped is not None:
         answered = {**before.get("answered", {}), **dict.fromkeys(run.answered, at)}
-        place["answered"] = {name: answered[name] for name in sorted(answered) if name in run.instruments}
+        place["answered"] = {k: answered[k] for k in sorted(answered) if k.partition(" ")[0] in run.instruments}
     return place
 
 
