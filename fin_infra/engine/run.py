@@ -14,6 +14,7 @@ from fin_infra.engine.report import SyncReport
 from fin_infra.errors import DefectError, FinInfraError, TransientError
 from fin_infra.outcomes import OK, Outcome, decide, worst
 from fin_infra.providers.base import Account, Page, Source
+from fin_infra.providers.transport import Traffic
 from fin_infra.store import Alias, Change, Counts, StagedPage, Stream
 
 HISTORY_AGAIN = 900.0  # seconds until a history that is not whole yet is asked for again, should no webhook come
@@ -62,6 +63,8 @@ class Run:
     history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
+    traffic: Traffic | None = None  # what became of its calls; None before it asks
+    erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether an account's owner does not want it."""
@@ -111,6 +114,13 @@ class Run:
             self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
         else:
             self.failed[instrument] = error
+
+    def row_failed(self, dataset: str, row: str, error: FinInfraError) -> None:
+        """This row alone. One that the vendor does not know under this credential stays as it is, and is told."""
+        if error.code == "not_found":
+            self.doubts.append((dataset, Doubt("unknown_to_vendor", row, error.message)))
+        else:
+            self.account_failed(dataset, row, error)
 
     def account_failed(self, dataset: str, vendor_id: str, error: FinInfraError) -> None:
         """This account alone; the others go on."""
