@@ -19,6 +19,10 @@ _HOME = {
     "WebhookReceipt": "fin_infra.webhooks",
     "connect": "fin_infra.connections",
     "disconnect": "fin_infra.connections",
+    "easy_banking": "fin_infra.easy",
+    "easy_brokerage": "fin_infra.easy",
+    "easy_crypto": "fin_infra.easy",
+    "easy_market": "fin_infra.easy",
     "get_calendar": "fin_infra.calendars",
     "open_store": "fin_infra.store",
     "read": "fin_infra.reader",
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from fin_infra.connections import Connection as Connection
     from fin_infra.connections import connect as connect
     from fin_infra.connections import disconnect as disconnect
+    from fin_infra.easy import easy_banking as easy_banking
+    from fin_infra.easy import easy_brokerage as easy_brokerage
+    from fin_infra.easy import easy_crypto as easy_crypto
+    from fin_infra.easy import easy_market as easy_market
     from fin_infra.engine import SyncReport as SyncReport
     from fin_infra.instruments.key import InstrumentKey as InstrumentKey
     from fin_infra.providers import resolve as resolve

@@ -16,7 +16,7 @@ import polars as pl
 from fin_infra.datasets.base import MONEY
 from fin_infra.errors import UsageError
 from fin_infra.instruments.currencies import ALIASES, currencies, currency, normalised
-from fin_infra.providers import PROVIDERS
+from fin_infra.providers import names
 
 MAX_AGE = timedelta(days=7)  # the longest a central bank is closed, and a weekend
 EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
@@ -188,7 +188,7 @@ def _held(needed: pl.DataFrame) -> pl.DataFrame:
 
 def _sources(rates: pl.DataFrame, providers: Sequence[str]) -> list[pl.DataFrame]:
     """The rates of each provider and base, the preferred first; each with the base itself, at 1."""
-    order = list(dict.fromkeys([*providers, *PROVIDERS, *sorted(rates["provider"].unique())]))
+    order = list(dict.fromkeys([*providers, *names(), *sorted(rates["provider"].unique())]))
     parts = rates.sort("rate_on").partition_by("provider", "base", as_dict=True)
     found = []
     for (provider, base), part in sorted(parts.items(), key=lambda item: (order.index(str(item[0][0])), item[0][1])):

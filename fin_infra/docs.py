@@ -28,7 +28,7 @@ from fin_infra.errors import CODES
 from fin_infra.planning.rules import FIELDS
 from fin_infra.planning.schema import schema_text
 from fin_infra.providers import PROVIDERS, resolve
-from fin_infra.providers.base import Provider
+from fin_infra.providers.base import WHATEVER, Provider
 from fin_infra.quotas.declared import UNDECLARED
 from fin_infra.quotas.ledger import FRAME
 from fin_infra.quotas.overrides import FORM
@@ -77,6 +77,7 @@ def pages() -> dict[str, str]:
     found["reference/commands.md"] = commands_page(typer.main.get_command(app))
     found["reference/errors.md"] = errors_page()
     found["reference/schedules.md"] = schedules_page()
+    found["reference/refusals.md"] = refusals_page([resolve(name) for name in PROVIDERS])
     found["reference/quotas.md"] = quotas_page([resolve(name) for name in PROVIDERS])
     found["reference/settings.md"] = settings_page([resolve(name) for name in PROVIDERS])
     return found
@@ -239,6 +240,34 @@ def _setting_type(field: FieldInfo) -> str:
 
 def _default(value: object) -> str:
     return "none" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+REFUSALS = (
+    "Which answer of which vendor stands for which [error code](errors.md), and what follows: the tables of the "
+    "adapters, which live answers and recorded ones go through alike. Of rows that fit, the one with the longest "
+    "word holds. What no row names is taken by its status: 408 and 504 are `vendor_timeout`, other 5xx "
+    "`vendor_unavailable`, 429 is `rate_limited`, anything else `contract_broken`. A text that pleads for fewer "
+    "requests is `rate_limited` whatever its status."
+)
+
+
+def refusals_page(providers: Iterable[Provider]) -> str:
+    """Of each vendor: which answer stands for which code and outcome."""
+    parts = ["# Refusals of vendors", REFUSALS]
+    for provider in providers:
+        rows = [
+            (
+                "any" if row.status == WHATEVER else str(row.status), f"`{row.word}`…" if row.word else "anything",
+                f"`{row.code}`", CODES[row.code].outcome, row.remedy,
+            )
+            for row in provider.refusals
+        ]  # fmt: skip
+        header = ("status", "word", "error code", "outcome", "remedy")
+        parts += [f"## {provider.title} (`{provider.name}`)", _table(header, rows)]
+    return _page(*parts)
 
 
 # -- quotas ------------------------------------------------------------------------------------------------------------

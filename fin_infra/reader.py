@@ -11,7 +11,7 @@ from polars.io.plugins import register_io_source
 
 from fin_infra.datasets import dataset as schema_of
 from fin_infra.errors import UsageError
-from fin_infra.providers import PROVIDERS
+from fin_infra.providers import names
 from fin_infra.settings import Settings
 from fin_infra.store import Query, Store, open_store
 from fin_infra.store.sql import read_dtypes
@@ -146,9 +146,10 @@ def _some(names: Sequence[str]) -> str:
 def _place() -> pl.Expr:
     """Where a provider stands in `FIN_INFRA_PRICE_PROVIDERS`."""
     preferred = Settings.load().preferred_prices
-    if unknown := [name for name in preferred if name not in PROVIDERS]:
-        raise UsageError(f"FIN_INFRA_PRICE_PROVIDERS names {', '.join(unknown)}; there are: {', '.join(PROVIDERS)}")
-    order = [*dict.fromkeys([*preferred, *PROVIDERS])]
+    known = names()
+    if unknown := [name for name in preferred if name not in known]:
+        raise UsageError(f"FIN_INFRA_PRICE_PROVIDERS names {', '.join(unknown)}; there are: {', '.join(known)}")
+    order = [*dict.fromkeys([*preferred, *known])]
     return pl.col("provider").replace_strict(order, list(range(len(order))), default=len(order), return_dtype=pl.Int64)
 
 

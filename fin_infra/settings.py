@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,6 +47,12 @@ class VendorSettings:
     def secret(self, field: str) -> SecretStr | None:
         value = self._values.get(self.variable(field), "").strip()
         return SecretStr(value) if value else None
+
+    def secrets(self, fields: Iterable[str]) -> dict[str, str]:
+        """Those of a credential's fields that are set: for who uses one of his own. What tenants link is never here,
+        but in the vault."""
+        found = {name: self.secret(name) for name in fields}
+        return {name: value.get_secret_value() for name, value in found.items() if value is not None}
 
     @property
     def base_url(self) -> str | None:
@@ -113,6 +119,10 @@ class Settings(BaseSettings):
     fresh_within: str = Field(
         "", description="how old data may be before it counts as stale: transactions=24h,prices=6h; default: "
         + ",".join(f"{name}={hours}h" for name, hours in FRESH_HOURS.items()),
+    )  # fmt: skip
+    cache_url: str = Field(
+        "mem://", repr=False,
+        description="where svc-infra keeps lookups: mem:// for each process its own, redis://HOST for several",
     )  # fmt: skip
     locale: str = Field("", description="how tables show money and dates: en_US, de_CH; default: as data is written")
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")

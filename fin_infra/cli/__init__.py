@@ -18,6 +18,7 @@ from fin_infra.cli import (
     init,
     instruments,
     jobs,
+    keys,
     migrate,
     plan,
     providers,
@@ -45,6 +46,7 @@ app.add_typer(demo.app, name="demo")
 app.command("init")(init.init)
 app.add_typer(providers.app, name="providers")
 app.add_typer(connections.app, name="connections")
+app.add_typer(keys.app, name="keys")
 app.command("sync")(sync_module.sync)
 app.add_typer(backfill.app, name="backfill")
 app.command("worker")(worker.worker)

@@ -337,7 +337,7 @@ def _connection(
 ) -> Connection:  # fmt: skip
     """The one connection that is meant."""
     from fin_infra.errors import UsageError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared, resolve
 
     if connection is not None:
         one = runtime.connections.get(connection)
@@ -348,7 +348,7 @@ def _connection(
     found = [
         one for one in runtime.connections.all(provider=vendor)
         if one.state == "active" and (tenant is None or one.tenant_id == tenant)
-        and resolve(one.provider).source(dataset) is not None
+        and declared(one.provider).source(dataset) is not None
     ]  # fmt: skip
     if not found:
         whose = (f" of {vendor}" if vendor else "") + (f" of tenant {tenant}" if tenant else "")

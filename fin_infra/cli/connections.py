@@ -166,13 +166,13 @@ def relink(
     """
     from fin_infra.cli.output import say
     from fin_infra.errors import UsageError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared
     from fin_infra.runtime import open_queue
     from fin_infra.settings import Settings
 
     connections = _connections()
     connection = connections.get(connection_id)
-    provider = resolve(connection.provider)
+    provider = declared(connection.provider)
     if same:
         if secret or secret_stdin:
             raise UsageError("with --same no secret is given: the one in the vault stays")
@@ -319,28 +319,10 @@ def _asked(
 ) -> T:
     """What a vendor answers to one question from here, with these secrets."""
     import asyncio
-    from datetime import UTC, datetime
 
-    from fin_infra.connections import Connection
-    from fin_infra.providers.metering import QuotaMeter, Quotas
-    from fin_infra.runtime.app import quota_ledger
-    from fin_infra.runtime.http import HttpPool
-    from fin_infra.settings import Settings
-    from fin_infra.store.opening import utc_now
+    from fin_infra.runtime.asking import asked
 
-    nobody = Connection("connections", "", provider.name, "active", None, 1, datetime.now(UTC))
-
-    async def answered() -> T:
-        settings = Settings.load()
-        ledger = quota_ledger(settings)
-        pool = HttpPool(settings, now=utc_now, meter=QuotaMeter(ledger, Quotas(settings.environment), utc_now))
-        try:
-            return await ask(pool.transport(provider, connection or nobody, secrets, "interactive"))
-        finally:
-            await pool.close()
-            ledger.close()
-
-    return asyncio.run(answered())
+    return asyncio.run(asked(provider, ask, secrets, connection))
 
 
 def _exchanged(provider: Provider, secrets: dict[str, str]) -> dict[str, str]:
@@ -355,11 +337,11 @@ def _exchanged(provider: Provider, secrets: dict[str, str]) -> dict[str, str]:
 def _forgotten(connections: Connections, connection_id: str) -> str:
     """Tells the vendor that a credential is not used any more. What to say of it; it stops nothing if it fails."""
     from fin_infra.errors import FinInfraError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared
 
     connection = connections.get(connection_id)
     try:
-        provider = resolve(connection.provider)
+        provider = declared(connection.provider)
         if provider.linking is None:
             return ""
         _asked(provider, provider.linking.forget, connections.secrets(connection), connection)

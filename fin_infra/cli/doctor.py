@@ -166,10 +166,10 @@ def _quarantined(settings: Settings) -> tuple[bool, str]:
 
 
 def _vendors(settings: Settings) -> Iterator[tuple[str, bool, str]]:
-    from fin_infra.providers import PROVIDERS, resolve
+    from fin_infra.providers import declared, names
 
-    for name in PROVIDERS:
-        provider = resolve(name)
+    for name in names():
+        provider = declared(name)
 
         def look() -> tuple[bool, str]:
             from fin_infra.runtime.http import client_certificate

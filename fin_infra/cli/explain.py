@@ -59,7 +59,7 @@ def _stream(name: str, as_json: bool) -> None:
     from fin_infra.cli.plan import outlook
     from fin_infra.connections import Connections, open_vault
     from fin_infra.engine.condition import as_dict, facts_of, sentences
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared
     from fin_infra.settings import Settings
     from fin_infra.store import open_store
     from fin_infra.store.opening import utc_now
@@ -72,7 +72,7 @@ def _stream(name: str, as_json: bool) -> None:
     schedules = _schedules(settings)
     calendars = {one.name: one.calendar for one in schedules if one.calendar is not None}
     with closing(outlook(settings, schedules, now)) as ahead:
-        for one in [dataset] if dataset else resolve(connection.provider).datasets:
+        for one in [dataset] if dataset else declared(connection.provider).datasets:
             facts = facts_of(
                 store, connection, one, jobs, calendars=calendars, new=ahead.new,
                 budget=lambda lead: ahead.budget(connection.quota_key, lead, _lane(jobs, lead)),

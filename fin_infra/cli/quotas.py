@@ -145,12 +145,12 @@ def limit(row: dict[str, Any]) -> str:
 
 def nothing_counted(settings: Settings, provider: str | None) -> str:
     """What to say while no call was ever made: what is declared, and where more of it stands."""
-    from fin_infra.providers import PROVIDERS, resolve
+    from fin_infra.providers import REGISTRY
     from fin_infra.quotas.telling import declared
 
     told = []
-    for name in [name for name in PROVIDERS if provider in (None, name)]:
-        quota = resolve(name).quota
+    for name in [name for name in REGISTRY.names() if provider in (None, name)]:
+        quota = REGISTRY.declared(name).quota
         if quota is not None and quota.plans:
             permitted = "; ".join(declared(window) for window in quota.plans[0].windows) or "nothing is published"
             told.append(f"{name} permits {permitted} (plan {quota.plans[0].name})")

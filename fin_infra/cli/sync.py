@@ -62,7 +62,7 @@ async def _sync(dataset: str | None, connection: str | None, provider: str | Non
 def _streams(runtime: Runtime, dataset: str | None, connection: str | None, provider: str | None) -> list[Stream]:
     """Which streams; a connection named by the user is tried even when it is not active, so that it says why."""
     from fin_infra.errors import UsageError
-    from fin_infra.providers import resolve
+    from fin_infra.providers import declared, resolve
     from fin_infra.store import Stream
 
     if connection is not None:
@@ -72,10 +72,10 @@ def _streams(runtime: Runtime, dataset: str | None, connection: str | None, prov
         chosen = [c for c in runtime.connections.all(provider=vendor) if c.state == "active"]
     streams = []
     for item in chosen:
-        declared = resolve(item.provider)
-        sources = [declared.source(dataset)] if dataset else list(declared.sources)
+        found = declared(item.provider)
+        sources = [found.source(dataset)] if dataset else list(found.sources)
         if sources == [None] and connection is not None:
-            raise UsageError(f"{declared.name} has no {dataset}; it has: {', '.join(declared.datasets)}")
+            raise UsageError(f"{found.name} has no {dataset}; it has: {', '.join(found.datasets)}")
         streams += [Stream(item.connection_id, source.lead) for source in sources if source is not None]
     return streams
 

@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, update
 from fin_infra.connections.vault import Vault, open_vault
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.errors import UsageError
-from fin_infra.providers import resolve
+from fin_infra.providers import REGISTRY, declared, resolve
 from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
 from fin_infra.store import Store, open_store
@@ -76,6 +76,8 @@ class Connections:
         `simulated`: of a demo. Its rows look like the vendor's own, so its store takes no real link ever after.
         `choose`: every account, and each that is new later, is left out until it is taken in: see `leave_out`.
         """
+        if (why := REGISTRY.unlinkable(provider)) is not None and not simulated:
+            raise UsageError(f"{provider.name} cannot be linked: {why}")
         body = self._sealed(provider, secrets)
         if not tenant.strip():
             raise UsageError("a tenant needs a name: --tenant NAME")
@@ -109,7 +111,7 @@ class Connections:
     def relink(self, connection_id: str, secrets: Mapping[str, str]) -> Connection:
         """A new credential for the same connection: active again, cursors start anew, rows stay."""
         found = self.get(connection_id)
-        provider = resolve(found.provider)
+        provider = declared(found.provider)
         body = self._sealed(provider, secrets)
         with self._store.writing() as sql:
             generation = found.generation + 1
@@ -153,7 +155,7 @@ class Connections:
 
     def _keyed(self, connection: Connection, secrets: Mapping[str, str]) -> None:
         """Whose quota it spends, where that was told before there was a name for it, or by another rule."""
-        key = resolve(connection.provider).quota_key(secrets)
+        key = declared(connection.provider).quota_key(secrets)
         if connection.quota_key != key:
             with self._store.writing() as sql:
                 self._set(sql, connection.connection_id, quota_key=key)

@@ -66,6 +66,12 @@ class Runs(Dataset):
     attempt = count("1 for the first attempt of its job")
     error_code = text("a key of the error table", null="no error")
     error = text("one sentence: what, where, remedy", null="no error")
+    failed_calls = count("calls without an answer, or that the vendor could not serve", null="nobody was asked")
+    waited_ms = count("milliseconds that all answers took together", null="nobody was asked")
+    slowest_ms = count("milliseconds that the slowest answer took", null="nobody was asked")
+    vendor_limit = count("units that the vendor's last answer said it permits", null="its answers do not say")
+    vendor_remaining = count("units that it said are left", null="its answers do not say")
+    vendor_reset_at = instant("when it said that all are free again", null="its answers do not say")
     provider = text("the vendor's name")
     fetched_at = instant("same as finished_at")
 

@@ -17,6 +17,7 @@ from fin_infra.engine.run import Run
 from fin_infra.engine.series import PRICES, SHAPES
 from fin_infra.errors import FinInfraError
 from fin_infra.outcomes import OK, Outcome, decide
+from fin_infra.providers.transport import Traffic
 from fin_infra.store import Applied, Counts, Forgotten, Records, Store
 from fin_infra.store.base import Book
 
@@ -31,6 +32,7 @@ SETTLED_BY_A_GOOD_RUN = (
     "wrong_identifier", "unknown_to_vendor",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
+SEEN = ("failed_calls", "waited_ms", "slowest_ms", "vendor_limit", "vendor_remaining", "vendor_reset_at")
 
 
 def books(
@@ -62,7 +64,19 @@ def run_row(run: Run, outcome: Outcome, applied: Applied | None, calls: int, bas
     return {
         **base, "dataset": run.stream.dataset, "lane": run.lane, "started_at": run.started_at, "finished_at": now,
         "outcome": run.recorded(outcome), **total._asdict(), "calls": calls, "attempt": run.attempt,
-        "error_code": outcome.code, "error": outcome.message,
+        "error_code": outcome.code, "error": outcome.message, **_seen(run.traffic),
+    }  # fmt: skip
+
+
+def _seen(traffic: Traffic | None) -> Row:
+    """What the run saw of its vendor; nothing where nobody was asked."""
+    if traffic is None or not traffic.calls:
+        return dict.fromkeys(SEEN)
+    told = traffic.told
+    return {
+        "failed_calls": traffic.failed, "waited_ms": round(1000 * traffic.waited),
+        "slowest_ms": round(1000 * traffic.slowest), "vendor_limit": told and told.limit,
+        "vendor_remaining": told and told.remaining, "vendor_reset_at": told and told.reset,
     }  # fmt: skip
 
 
@@ -239,6 +253,9 @@ class Disproved:
             want for part, pages in self._run.pages.items() if part in self._run.complete and part[0] == name
             for page in pages for want in page.wants if want.instrument == instrument
         ]  # fmt: skip
+        if any(want.interval for want in wants):
+            wants = [want for want in wants if subject.startswith(f"{want.subject} ")]
+            day = day.partition(" ")[2][:10]
         return any(not day or want.first.isoformat() <= day <= want.last.isoformat() for want in wants)
 
     def _in_review(self, transaction_id: str) -> bool:

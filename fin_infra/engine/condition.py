@@ -16,7 +16,7 @@ from fin_infra.engine.backfilling.keeping import Backfill, Backfills
 from fin_infra.engine.freshness import freshness, span
 from fin_infra.engine.reasons import Budget, Next, Reason, Waiting, expectation, of_backfill, reasons_of, starts_at
 from fin_infra.errors import UsageError
-from fin_infra.providers import resolve
+from fin_infra.providers import declared
 from fin_infra.quotas.telling import units
 from fin_infra.store import Cursor, Kept, Store, Stream
 from fin_infra.store.codec import from_micros
@@ -58,7 +58,7 @@ def facts_of(
     `jobs`: of the queue, by the stream; `calendars`: of the schedules that have one; `budget`: what the quota says;
     `new`: schedules that drive it and have no due time yet.
     """
-    provider = resolve(connection.provider)
+    provider = declared(connection.provider)
     source = provider.source(dataset)
     if source is None:
         raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")

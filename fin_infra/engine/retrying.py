@@ -19,7 +19,7 @@ from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import FinInfraError, StaleCursor, UsageError
 from fin_infra.outcomes import OK, where
-from fin_infra.providers import resolve
+from fin_infra.providers import declared
 from fin_infra.providers.base import Source
 from fin_infra.store import Applied, Batch, Change, Forgotten, Kept, Records, Store, Stream
 from fin_infra.store.base import Book, Now
@@ -67,7 +67,7 @@ async def retry(kept: Kept, store: Store, connections: Connections, sync: Sync, 
     """Tries an entry again. A row is built from its evidence and committed where it stands, without the vendor being
     asked; of a whole answer, or a row that is judged by what was asked for, the stream is synced now."""
     connection = connections.get(kept.connection_id)
-    source = resolve(connection.provider).source(kept.dataset)
+    source = declared(connection.provider).source(kept.dataset)
     if source is None:
         return Retried(kept, False, f"{connection.provider} has no {kept.dataset} any more")
     body = evidence(store, connections.vault, kept.quarantine_id)

@@ -14,6 +14,7 @@ from fin_infra.engine.report import SyncReport
 from fin_infra.errors import DefectError, FinInfraError, TransientError
 from fin_infra.outcomes import OK, Outcome, decide, worst
 from fin_infra.providers.base import Account, Page, Source
+from fin_infra.providers.transport import Traffic
 from fin_infra.store import Alias, Change, Counts, StagedPage, Stream
 
 HISTORY_AGAIN = 900.0  # seconds until a history that is not whole yet is asked for again, should no webhook come
@@ -63,6 +64,7 @@ class Run:
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
     erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
+    traffic: Traffic | None = None  # what became of its calls; None before it asks
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether an account's owner does not want it."""

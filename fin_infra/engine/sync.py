@@ -33,8 +33,9 @@ from fin_infra.engine.report import SyncReport
 from fin_infra.engine.run import Run
 from fin_infra.errors import DefectError, FinInfraError, OwnerActionError, StoreError, UsageError
 from fin_infra.outcomes import Outcome, decide, where
-from fin_infra.providers import resolve
+from fin_infra.providers import REGISTRY, declared
 from fin_infra.providers.base import Account, Ask, Http, Provider, Source, Want
+from fin_infra.providers.transport import Traffic
 from fin_infra.store import Batch, Cursor, Sealed, StagedPage, Store, Stream
 from fin_infra.store.base import Now
 
@@ -48,7 +49,10 @@ Offload = Callable[[Callable[[], T]], Awaitable[T]]
 
 
 class CountingHttp(Http, Protocol):
-    calls: int
+    traffic: Traffic
+
+    @property
+    def calls(self) -> int: ...
 
 
 Transports = Callable[[Provider, Connection, Mapping[str, str], str], CountingHttp]
@@ -94,7 +98,7 @@ class Engine:
         compare-and-set decides. `dry_run` asks and compares, and writes nothing.
         """
         connection = self._connections.get(connection_id)
-        provider = resolve(connection.provider)
+        provider = declared(connection.provider)
         source = provider.source(dataset)
         if source is None:
             raise UsageError(f"{provider.name} has no {dataset}; it has: {', '.join(provider.datasets)}")
@@ -127,12 +131,15 @@ class Engine:
         connection = run.connection
         http: CountingHttp | None = None
         try:
+            if (why := REGISTRY.off(provider.name)) is not None:
+                raise OwnerActionError(f"{provider.name} is off: {why}", code="permission_denied")
             if connection.state != "active":
                 code = "reauth_required" if connection.state == "reauth" else "permission_denied"
                 raise OwnerActionError(connection.reason or f"the connection is {connection.state}", code=code)
             with self._store.reading():
                 secrets, opening = self._connections.secrets(connection), self._open(run, provider)
             http = self._transports(provider, connection, secrets, run.lane)
+            run.traffic = http.traffic
             return await self._attempt(run, opening, provider, http, dry_run)
         except FinInfraError as error:
             return await self._failed(run, error, http.calls if http else 0, dry_run)
@@ -273,7 +280,7 @@ class Engine:
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
-                    run.answered |= {want.instrument for want in page.wants}
+                    run.answered |= {want.subject for want in page.wants}
                 elif not dry_run:
                     staging.stage(run, page)
                     if staging.due(run, self._now()):
@@ -401,7 +408,7 @@ class Engine:
         """Open accounts of the connection, each with the id the vendor knows it by now."""
         mine = {"tenant_id": run.connection.tenant_id, "connection_id": run.connection.connection_id}
         vendor_ids = {ours: vendor for vendor, ours in run.aliases.get("account", {}).items()}
-        if (source := resolve(run.connection.provider).source("accounts")) is not None:
+        if (source := declared(run.connection.provider).source("accounts")) is not None:
             listed = self._store.cursor(Stream(run.connection.connection_id, source.lead), run.connection.generation)
             run.short_list = bool(json.loads(listed.body).get("suspect"))
         rows = self._store.values(Accounts, ("account_id", "kind", "currency"), {**mine, "status": "open"})
@@ -434,8 +441,8 @@ def rest_first(wants: Sequence[Want], answered: Mapping[str, str], wished_at: da
     """Instruments that a run which was cut short had no answer for, then the others, longest ago first; without those
     that were answered since the wish. `answered`: when each was, as a text."""
     since = _text(wished_at) if wished_at is not None else "~"
-    left = [want for want in wants if answered.get(want.instrument, "") < since]
-    return sorted(left, key=lambda want: answered.get(want.instrument, ""))
+    left = [want for want in wants if answered.get(want.subject, "") < since]
+    return sorted(left, key=lambda want: answered.get(want.subject, ""))
 
 
 def unfinished(place: Place, run: Run) -> Place:
@@ -447,7 +454,7 @@ def unfinished(place: Place, run: Run) -> Place:
         place |= {"rest": run.rest, "listed_at": listed_at}
     if run.source.series is not None and run.stopped is not None:
         answered = {**before.get("answered", {}), **dict.fromkeys(run.answered, at)}
-        place["answered"] = {name: answered[name] for name in sorted(answered) if name in run.instruments}
+        place["answered"] = {k: answered[k] for k in sorted(answered) if k.partition(" ")[0] in run.instruments}
     return place
 
 

@@ -22,7 +22,7 @@ from fin_infra.errors import UsageError
 from fin_infra.planning.due import cron_days, days_of
 from fin_infra.planning.rules import CHOICES, FIELDS, WEBHOOK, Rule, contradictions, near
 from fin_infra.planning.schedules import Schedule
-from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.providers import REGISTRY, declared
 
 MICS = "a MIC such as XNYS, or 24/7; fin-infra calendar ls lists them"  # too many to be said
 YEARS = 3 * 366  # days in which a weekday must have had a session
@@ -150,7 +150,7 @@ def _rule(
             fault(field, f"{given}: {message}{allowed}")
         return None
     for field, value, known in (
-        ("job", [rule.job], jobs), ("providers", rule.providers or [], PROVIDERS),
+        ("job", [rule.job], jobs), ("providers", rule.providers or [], REGISTRY.names()),
         ("calendar", [rule.calendar] if rule.calendar is not None else [], calendars),
     ):  # fmt: skip
         for item in value:
@@ -158,7 +158,7 @@ def _rule(
                 where = "" if known else " (the file has no section calendars)"
                 fault(field, f": unknown {item!r}{where or near(item, known)}")
     for provider in rule.providers or []:
-        if rule.job in jobs and provider in PROVIDERS and resolve(provider).source(jobs[rule.job]) is None:
+        if rule.job in jobs and provider in REGISTRY.names() and declared(provider).source(jobs[rule.job]) is None:
             fault(
                 "providers", f": {provider} has no {jobs[rule.job]}, so {rule.job} would never run there; leave it out"
             )

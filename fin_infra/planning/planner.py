@@ -32,7 +32,7 @@ from fin_infra.errors import UsageError
 from fin_infra.planning.admission import DATASET, HORIZON, Admission, Admitted, DueRow, WindowsOf
 from fin_infra.planning.finality import is_final
 from fin_infra.planning.schedules import LANES, WEBHOOK, Schedule, due_after_many
-from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.providers import REGISTRY, declared
 from fin_infra.quotas.ledger import Ledger
 from fin_infra.store import Store
 from fin_infra.store.base import Now, Stream
@@ -325,7 +325,7 @@ class Planner:
 
     def _job_of(self, provider: str, lead: str) -> str | None:
         """The job that drives the stream: the one of its dataset, else one of another that the same source feeds."""
-        source = resolve(provider).source(lead) if provider in PROVIDERS else None
+        source = declared(provider).source(lead) if provider in REGISTRY.names() else None
         if source is None:
             return None
         names = [name for name, dataset in self._jobs.items() if dataset in source.datasets]
@@ -458,9 +458,11 @@ def mark(sql: SqlConnection, stream: Stream, name: str, now: datetime) -> None:
 def driven(schedule: Schedule, provider: str, tenant: str) -> str | None:
     """The dataset of the stream that a schedule drives on a connection; None when it does not drive it."""
     rule = schedule.rule
-    if provider not in PROVIDERS:  # its adapter is no longer installed: that stops nobody else
+    if provider not in REGISTRY.names() or REGISTRY.off(
+        provider
+    ):  # no longer installed, or off: that stops nobody else
         return None
-    source = resolve(provider).source(schedule.dataset)
+    source = declared(provider).source(schedule.dataset)
     if source is None:
         return None
     if (rule.providers is not None and provider not in rule.providers) or (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from typing import TYPE_CHECKING
 
-from fin_infra.errors import UsageError
+from fin_infra.providers.registry import Registry
 
 if TYPE_CHECKING:
     from fin_infra.providers.base import Provider
@@ -19,6 +17,10 @@ PROVIDERS: dict[str, str] = {
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
     "stripe": "fin_infra.providers.stripe:PROVIDER",
+    "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
+    "yahoo": "fin_infra.providers.yahoo:PROVIDER",
+    "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -28,29 +30,46 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "brokerage": (
         "alpaca",
         "plaid",
+        "snaptrade",
     ),
-    "market": ("alpaca",),
+    "market": (
+        "alphavantage",
+        "alpaca",
+        "yahoo",
+    ),
+    "crypto": ("coingecko",),
     "fx": (
         "ecb",
         "frankfurter",
         "exchangerate_api",
+        "alphavantage",
     ),
     "identity": ("stripe",),
 }
-"""Which vendors serve a domain; a test holds it to the declarations, so that listing imports nothing."""
+"""Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
+nothing."""
+FALLBACK: dict[str, tuple[str, ...]] = {}
+"""By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
+ALIASES: dict[str, str] = {
+    "exchangerate": "exchangerate_api",
+}
+"""Other names by which some are asked for; rows are stored under the vendor's own."""
+REGISTRY = Registry(PROVIDERS, DOMAINS, FALLBACK, ALIASES)
 
 
 def resolve(name: str) -> Provider:
-    """The declaration of a vendor, by `teller` or with its domain, `banking:teller`.
+    """The declaration of a vendor, by `teller`, with its domain, `banking:teller`, or the default of a domain alone.
 
-    Raises `UsageError`: one sentence that lists what exists.
+    Raises `UsageError`: one sentence that lists what exists, also for one that is switched off.
     """
-    domain, _, vendor = name.rpartition(":")
-    known = [f"{d}:{v}" for d, vendors in DOMAINS.items() for v in vendors]
-    if vendor not in PROVIDERS or (domain and vendor not in DOMAINS.get(domain, ())):
-        close = difflib.get_close_matches(name, [*known, *PROVIDERS], n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"no provider {name!r}{hint}; there are: {', '.join(known)}")
-    module, _, attribute = PROVIDERS[vendor].partition(":")
-    provider: Provider = getattr(importlib.import_module(module), attribute)
-    return provider
+    return REGISTRY.resolve(name)
+
+
+def declared(name: str) -> Provider:
+    """The same by the name that is stored with rows and connections, whether it is switched off or not."""
+    return REGISTRY.declared(name)
+
+
+def names() -> list[str]:
+    """All vendors there are, switched off or not, the built-in ones first."""
+    return REGISTRY.names()

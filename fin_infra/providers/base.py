@@ -48,12 +48,23 @@ class Account:
 
 
 class Want(NamedTuple):
-    """Sessions of one instrument that are asked for, both days inclusive. `ticker` is the vendor's spelling."""
+    """Sessions of one instrument that are asked for, both days inclusive. `ticker` is the vendor's spelling.
+
+    `interval`: of bars shorter than a day, how long they are; and `since`: the moment of those days from which on they
+    are needed, None: from the first of them.
+    """
 
     instrument: str
     ticker: str
     first: date
     last: date
+    interval: str = ""
+    since: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """What an answer is about: the instrument, and the interval where it has one."""
+        return f"{self.instrument} {self.interval}" if self.interval else self.instrument
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,8 @@ class Page:
     behind this page. `history`: whether the vendor has delivered all it has (True), is still fetching older rows
     (False), or does not say. `as_of`: the vendor's own time of the data, where it states one. `follow`: the accounts,
     by the vendor's ids, that are asked about one by one behind this page: should it come to an end before the last of
-    them, the next run is given just the rest as `Ask.accounts`. `row`: the one row, by the vendor's id, that alone this
+    them, the next run is given just the rest as `Ask.accounts`. `reaches`: of bars shorter than a day, before which
+    moment the vendor serves none, though they were asked for. `row`: the one row, by the vendor's id, that alone this
     answer or error is about.
     """
 
@@ -124,6 +136,7 @@ class Page:
     history: bool | None = None
     as_of: datetime | None = None
     follow: Sequence[str] = ()
+    reaches: datetime | None = None
     row: str | None = None
 
     @property
@@ -133,7 +146,7 @@ class Page:
             return self.account.vendor_id
         if self.row is not None:
             return self.row
-        return self.wants[0].instrument if self.wants else None
+        return self.wants[0].subject if self.wants else None
 
 
 class Http(Protocol):
@@ -214,7 +227,9 @@ class Series:
     `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
     read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `basis`: of
-    prices, what is served (see `Prices`). `reach`: how what is older is asked for.
+    prices, what is served (see `Prices`). `reach`: how what is older is asked for. `intervals`: of bars shorter than a
+    day, which lengths are synced, of those that `IntradayPrices` has; `lags` then count from a bar's end, `overlap` in
+    bars, and `history` is a few days unless it is said.
     """
 
     ticker: Callable[[str], str | None]
@@ -224,6 +239,7 @@ class Series:
     basis: str = "raw"
     calendar: Callable[[str], str | None] = calendar_of
     reach: Reach = Reach()
+    intervals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

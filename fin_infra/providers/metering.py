@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fin_infra.errors import QuotaError, StoreError, UsageError
-from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.providers import declared, names
 from fin_infra.providers.base import Provider, Reply
 from fin_infra.providers.transport import Call, Sent
 from fin_infra.quotas.declared import UNCOUNTED, UNDECLARED, Plan, Seen, Throttle
@@ -66,7 +66,7 @@ class Quotas:
 
     def check(self) -> None:
         """Raises `UsageError` naming the first setting of a plan or of limits that is wrong, of any vendor."""
-        for name in PROVIDERS:
+        for name in names():
             self.windows(name, f"{name}/app")
 
     def windows(self, provider: Provider | str, quota_key: str) -> tuple[Window, ...]:
@@ -85,7 +85,7 @@ class Quotas:
 
 
 def _provider(provider: Provider | str) -> Provider:
-    return resolve(provider) if isinstance(provider, str) else provider
+    return declared(provider) if isinstance(provider, str) else provider
 
 
 def _variable(provider: Provider, field: str) -> str:
@@ -162,7 +162,7 @@ class QuotaMeter:
         """The vendor met a limit: whoever shares the windows waits, their limits go down, and it is told."""
         ledger = self._opened()
         told = wait_told(reply.headers, reply.at)
-        told = throttle.wait if told is None else told
+        told = told or (throttle.wait if throttle.wait is not None else told)  # "0" says no more than nothing
         windows = met(grant.windows, throttle, refused.retry_after if told is None else told)
         wait = refused.retry_after if told is None else told
         if told is None and throttle.windows and not any(_short(window) for window in windows):

@@ -17,6 +17,7 @@ import httpx
 
 from fin_infra.errors import CODES, FinInfraError, LaterError, TransientError, UsageError, error_of
 from fin_infra.providers.base import WHATEVER, Provider, Refusal, Reply
+from fin_infra.quotas.declared import Seen
 from fin_infra.quotas.headers import retry_after, wait_told
 from fin_infra.quotas.windows import Lane
 
@@ -52,6 +53,27 @@ class Sent:
     refused: FinInfraError | None = None
 
 
+@dataclass
+class Traffic:
+    """What became of a transport's calls. `failed`: without an answer, or one that says the vendor cannot serve;
+    `waited`, `slowest`: seconds; `told`: what the last answer that spoke of a limit said of it."""
+
+    calls: int = 0
+    failed: int = 0
+    waited: float = 0.0
+    slowest: float = 0.0
+    told: Seen | None = None
+
+    def answered(self, seconds: float, reply: Reply | None, refused: FinInfraError | None, provider: Provider) -> None:
+        unserved = isinstance(refused, TransientError) and not isinstance(refused, LaterError)
+        self.failed += reply is None or unserved
+        self.waited += seconds
+        self.slowest = max(self.slowest, seconds)
+        if reply is not None and provider.quota is not None:
+            for seen in provider.quota.seen((reply.status, reply.headers, reply.body, reply.at)):
+                self.told = seen
+
+
 class Meter(Protocol):
     """Every call passes `acquire` before it is sent and `settle` after; a denied one raises `QuotaError`.
 
@@ -84,7 +106,7 @@ class Transport:
         connection_id: str, now: Callable[[], datetime], meter: Meter, holder: str = "", guard: Guard = unguarded,
         lane: Lane = "scheduled", body: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self.calls = 0
+        self.traffic = Traffic()
         self._body = body or {}
         self._provider = provider
         self._client = client if callable(client) else lambda host: client
@@ -95,6 +117,11 @@ class Transport:
         self._holder = holder or f"{provider.name}/{connection_id}"
         self._guard = guard
         self._lane = lane
+
+    @property
+    def calls(self) -> int:
+        """Calls made so far."""
+        return self.traffic.calls
 
     def __repr__(self) -> str:
         return f"Transport({self._provider.name}, {self._connection_id})"
@@ -142,8 +169,8 @@ class Transport:
         )
         client = self._client(host)
         grant = await self._meter.acquire(call)
-        self.calls += 1
-        way = _Way(self._now)
+        self.traffic.calls += 1
+        way, began = _Way(self._now), self._now()
         reply: Reply | None = None
         refused: FinInfraError | None = None
         try:
@@ -163,6 +190,8 @@ class Transport:
                 code="network_error", vendor_wide=True, sent=not repeat,
             ) from None  # fmt: skip
         finally:
+            took = max(0.0, (self._now() - began).total_seconds())
+            self.traffic.answered(took, reply, refused, self._provider)
             wait = await self._meter.settle(grant, Sent(way.left, way.written, reply, refused))
         log.debug("%s %s %s", call.provider.name, call.endpoint, reply.status)
         if refused is not None:
@@ -280,7 +309,7 @@ def _told(provider: Provider, reply: Reply, good: Sequence[int]) -> FinInfraErro
     told = wait_told if reply.status == 429 else retry_after
     wait = told(reply.headers, reply.at)
     if row is not None:
-        wait = row.wait if wait is None else wait
+        wait = wait or (row.wait if row.wait is not None else wait)  # "0" says no more than nothing
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
             word=word, application=row.application,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from fin_infra.quotas.declared import VendorQuota
+from fin_infra.quotas.declared import Plan, VendorQuota
 from fin_infra.quotas.ledger import Denied
 from fin_infra.quotas.windows import Calendar, Rolling, Spacing, Window
 
@@ -141,3 +141,9 @@ def notes(row: Row, now: datetime) -> list[str]:
 def at(moment: datetime) -> str:
     """An instant for people, to the second."""
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def in_short(plan: Plan) -> str:
+    """A plan and what its windows permit, in one phrase: `basic: 200 a minute`."""
+    permitted = [declared(window) for window in plan.windows if not isinstance(window, Spacing)]
+    return f"{plan.name}: {'; '.join(permitted)}" if permitted else plan.name

@@ -277,8 +277,8 @@ class Noting(QuotaMeter):
 
 @guarded(
     "a backfill asks as urgently as live work", RUNNING,
-    "http = self._transports(resolve(connection.provider), connection, secrets, lane)",
-    'http = self._transports(resolve(connection.provider), connection, secrets, "interactive")',
+    "http = self._transports(declared(connection.provider), connection, secrets, lane)",
+    'http = self._transports(declared(connection.provider), connection, secrets, "interactive")',
 )  # fmt: skip
 async def test_its_calls_are_the_least_urgent_ones(world: BackfillWorld) -> None:
     await world.wish(["SAA"], "2024-01-01")

@@ -20,7 +20,7 @@ from fin_infra.engine.backfilling.known import Known, Nothing, Once, nothing, re
 from fin_infra.engine.gaps import SPANS, gaps
 from fin_infra.engine.series import SETTLED_AFTER, Listing, Shape, Spot, known_calendar, shape_of
 from fin_infra.errors import UsageError
-from fin_infra.providers import resolve
+from fin_infra.providers import declared
 from fin_infra.providers.base import Provider, Source, Want
 from fin_infra.store import Query, Store, Stream
 from fin_infra.store.statements import fetched
@@ -76,7 +76,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """About, of all answers."""
-        series = source_of(resolve(self.connection.provider), self.dataset).series
+        series = source_of(declared(self.connection.provider), self.dataset).series
         return self.rows * (series.reach.row_bytes if series is not None else 0)
 
 
@@ -109,7 +109,7 @@ def plan(
     `again`: what the vendor is known not to have is asked for too: a better plan may have it.
     Raises `UsageError` where the vendor has no such dataset, or the days are no span.
     """
-    provider = resolve(connection.provider)
+    provider = declared(connection.provider)
     source = source_of(provider, dataset)
     named = tuple(sorted(set(subjects)))
     end = min(last or now.date(), now.date())
@@ -117,6 +117,9 @@ def plan(
         raise UsageError(f"--from {first} is after the last day, {end}; name an earlier one")
     if source.kind != "series" or source.series is None:
         told = ONE_WAY[source.kind].format(vendor=provider.name, dataset=dataset)
+        return Plan(connection, dataset, first, end, named, nothing=told)
+    if source.series.intervals:
+        told = f"{dataset} are synced from their first read on, and not backfilled: fin-infra sync {dataset}"
         return Plan(connection, dataset, first, end, named, nothing=told)
     if not source.series.reach.older:
         told = f"{provider.name} serves no older {dataset}, only the newest: there is nothing to backfill"
@@ -248,7 +251,7 @@ def counted(
 
 def coverage(store: Store, connection: Connection, backfill: Backfill, now: datetime) -> list[Coverage]:
     """How each instrument of a backfill stands, in order."""
-    source = source_of(resolve(backfill.provider), backfill.dataset)
+    source = source_of(declared(backfill.provider), backfill.dataset)
     series = source.series
     assert series is not None, "only a series is backfilled"
     looked, unasked = look(

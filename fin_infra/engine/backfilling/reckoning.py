@@ -12,7 +12,7 @@ from typing import Any
 
 from fin_infra.engine.backfilling.asking import first_question
 from fin_infra.engine.backfilling.planning import Plan, source_of
-from fin_infra.providers import resolve
+from fin_infra.providers import declared
 from fin_infra.providers.base import Want
 from fin_infra.providers.metering import Quotas, span
 from fin_infra.providers.transport import endpoint_of
@@ -60,7 +60,7 @@ class Reckoned:
 
 async def windows_of(plan: Plan, quotas: Quotas, now: datetime) -> tuple[tuple[Window, ...], int]:
     """The windows that count the plan's calls, and the units of each."""
-    connection, provider = plan.connection, resolve(plan.connection.provider)
+    connection, provider = plan.connection, declared(plan.connection.provider)
     source = source_of(provider, plan.dataset)
     quota = provider.quota or UNDECLARED
     assert source.series is not None, "only a series is backfilled"

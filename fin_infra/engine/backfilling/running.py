@@ -34,7 +34,7 @@ from fin_infra.engine.run import Run
 from fin_infra.engine.series import Shape, judge, shape_of
 from fin_infra.errors import DefectError, FinInfraError, StaleCursor, StoreError
 from fin_infra.outcomes import OK, Outcome, decide, where
-from fin_infra.providers import resolve
+from fin_infra.providers import declared
 from fin_infra.providers.base import Ask, Page, Provider, Source, Want
 from fin_infra.quotas.windows import Lane
 from fin_infra.store import Applied, Batch, Change, Cursor, Records, Store
@@ -101,7 +101,7 @@ class Backfiller:
         connection = self._connections.get(backfill.connection_id)
         if connection.state != "active":
             return self._stop(backfill, "paused", connection.reason or f"the connection is {connection.state}")
-        source = source_of(resolve(connection.provider), backfill.dataset)
+        source = source_of(declared(connection.provider), backfill.dataset)
         while (chunk := self.books.next_chunk(backfill_id)) is not None:
             work: Work = await self._offload(partial(self._work, backfill, connection, source, chunk))
             if work.wants:
@@ -143,7 +143,8 @@ class Backfiller:
                 secrets = self._connections.secrets(connection)
                 cursor = self._store.cursor(backfill.stream, connection.generation)
                 kept = self._store.staged_pages(backfill.stream, connection.generation)
-            http = self._transports(resolve(connection.provider), connection, secrets, lane)
+            http = self._transports(declared(connection.provider), connection, secrets, lane)
+            run.traffic = http.traffic
             remembering = Remembering(http, restored(kept, self._connections.vault, now))
             ask = Ask(
                 connection.provider, connection.tenant_id, connection.connection_id, run.run_id, now, wants=work.wants

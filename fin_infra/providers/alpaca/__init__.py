@@ -122,6 +122,7 @@ PROVIDER = Provider(
         ),
     ),
     quota=QUOTA,
+    probe=client.probe,
     attribution="Data by Alpaca (alpaca.markets). Market data may not be redistributed.",
     facts=(
         "200 requests a minute per account and host; the reset comes with every answer (read 2026-11-24).",

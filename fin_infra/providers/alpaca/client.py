@@ -24,6 +24,12 @@ CONCERNS_ALL = frozenset(
 )
 
 
+async def probe(http: Http) -> str:
+    """Which account the key opens."""
+    found = wire.account((await http.get("/v2/account")).body)
+    return f"the account is {found.status.lower()}"
+
+
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """The credential's account and its balances: one answer says both."""
     reply = await http.get("/v2/account")

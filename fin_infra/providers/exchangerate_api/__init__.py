@@ -76,6 +76,7 @@ PROVIDER = Provider(
         ),
     ),
     quota=QUOTA,
+    probe=client.probe,
     attribution="Rates By Exchange Rate API (https://www.exchangerate-api.com).",
     facts=(
         "Blends of several sources: they differ from the ECB's in the third or fourth digit: another series.",

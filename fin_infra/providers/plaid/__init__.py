@@ -97,6 +97,7 @@ PROVIDER = Provider(
     webhooks=WEBHOOKS,
     linking=LINKING,
     quota=QUOTA,
+    probe=client.probe,
     attribution="Data by Plaid (plaid.com).",
     facts=(
         "Banks are polled one to four times a day; a webhook says when there is something new (read 2026-11-24).",

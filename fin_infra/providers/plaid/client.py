@@ -22,6 +22,12 @@ CONCERNS_ALL = frozenset(
 )
 
 
+async def probe(http: Http) -> str:
+    """How the Item stands, without asking its institution."""
+    item = wire.item((await http.post("/item/get", {})).body).item
+    return f"an Item of {item.institution_name or item.institution_id or 'an institution'}"
+
+
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """All accounts of the Item with their balances, as Plaid has them: not live at the bank, which would be billed.
 

@@ -75,6 +75,7 @@ PROVIDER = Provider(
         ),
     ),
     quota=QUOTA,
+    probe=client.probe,
     attribution="Data by Teller (teller.io).",
     webhooks=WEBHOOKS,
     facts=(

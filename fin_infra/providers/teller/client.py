@@ -18,6 +18,11 @@ ONE_ACCOUNT_ONLY = frozenset(
 """Errors that stop one account: the others are still asked. All others stop the connection."""
 
 
+async def probe(http: Http) -> str:
+    """Lists the accounts, which no bank is asked for."""
+    return f"{len(wire.accounts((await http.get('/accounts')).body))} accounts"
+
+
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """All accounts of the enrollment, then the balances of each open one (a live call to the bank, so only those).
 
