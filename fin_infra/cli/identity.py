@@ -30,7 +30,7 @@ def start(
 ) -> None:
     """Start a session, and print its id and the link that opens it: for its user alone, shown here and kept nowhere.
 
-    Should it fail on the way, give the same --attempt again: there will be one session. Stripe remembers a key for a day.
+    Should it fail on the way, give the same --attempt again: there will be one session. Stripe remembers it for a day.
 
     Example: fin-infra identity start --attempt signup-4711 --reference user-42
     """
