@@ -65,6 +65,8 @@ class Run:
     named: list[Alias] = field(default_factory=list)  # names that this run learned
     erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
     traffic: Traffic | None = None  # what became of its calls; None before it asks
+    traffic: Traffic | None = None  # what became of its calls; None before it asks
+    erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether an account's owner does not want it."""

@@ -16,11 +16,11 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
-    "stripe": "fin_infra.providers.stripe:PROVIDER",
     "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
