@@ -63,8 +63,6 @@ class Run:
     history: bool | None = None  # whether the vendor has delivered all it has; None: it does not say
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
-    erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
-    traffic: Traffic | None = None  # what became of its calls; None before it asks
     traffic: Traffic | None = None  # what became of its calls; None before it asks
     erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
 
