@@ -19,6 +19,9 @@ PROVIDERS: dict[str, str] = {
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
+    "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
+    "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -34,7 +37,12 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "alpaca",
         "yahoo",
     ),
-    "crypto": ("coingecko",),
+    "crypto": (
+        "coingecko",
+        "ccxt.kraken",
+        "ccxt.coinbase",
+        "ccxt.binance",
+    ),
     "fx": (
         "ecb",
         "frankfurter",
@@ -47,6 +55,7 @@ FALLBACK: dict[str, tuple[str, ...]] = {}
 """By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
 ALIASES: dict[str, str] = {
     "exchangerate": "exchangerate_api",
+    "ccxt": "ccxt.kraken",
 }
 """Other names by which some are asked for; rows are stored under the vendor's own."""
 REGISTRY = Registry(PROVIDERS, DOMAINS, FALLBACK, ALIASES)
