@@ -32,6 +32,7 @@ from fin_infra.engine.actions import (
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
+from fin_infra.engine.listing import listed
 from fin_infra.engine.naming import named, own_ids_resolved
 from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -167,6 +168,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
     """One change per dataset from all complete parts of the answer. Moves `place` on and fills the run's doubts."""
     changes: dict[type[Dataset], list[Change]] = {}
     for feed in run.source.feeds:
+        if run.source.listing is not None:
+            changes[feed.schema] = [listed(run, feed, ask, place)]
+            continue
         for part, pages in run.pages.items():
             if part[0] != feed.schema.dataset_name() or part not in run.complete:
                 continue
@@ -331,9 +335,11 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     if dataset == "transactions":
         return rows
     row_id, cut = WINDOWED[dataset]
+    told = pl.col("kind", "instrument", "quantity").cast(pl.String).fill_null("")
     return rows.rename({row_id: "transaction_id"}).with_columns(
-        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
-    )
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String),
+        description=pl.concat_str(told, separator=" "),
+    )  # fmt: skip
 
 
 def _spot(

@@ -26,6 +26,7 @@ from fin_infra.engine.changes import changes_of, since_of, wanted
 from fin_infra.engine.delta import begin_of, halfway, taken_in
 from fin_infra.engine.freshness import waits_until
 from fin_infra.engine.identities import hold_against
+from fin_infra.engine.listing import erasing, listing_ask
 from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
@@ -185,6 +186,8 @@ class Engine:
             accounts, since_of(run.source, place, run.started_at.date()),
             resume, wants, begin, left_out=self._vendor_ids(run, left_out), known=self._known(run),
         )  # fmt: skip
+        if run.source.listing is not None:
+            ask = listing_ask(run, ask, place, self._store)
         if not run.idle:
             await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -268,6 +271,8 @@ class Engine:
                 if page.error is not None:
                     if page.wants:
                         run.instrument_failed(page.dataset, page.wants[0].instrument, page.error)
+                    elif page.row is not None:
+                        run.row_failed(page.dataset, page.row, page.error)
                     else:
                         run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
@@ -301,6 +306,7 @@ class Engine:
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
             unfinished=[str(vendor_id) for name, vendor_id in run.pages if (name, vendor_id) not in run.complete],
             aliases=run.named, halfway=halfway(cursor.body) if run.source.kind == "cursor" else None,
+            within=erasing(run),
         )  # fmt: skip
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,

@@ -16,12 +16,14 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
     "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
     "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -34,6 +36,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "snaptrade",
     ),
     "market": (
+        "alphavantage",
         "alpaca",
         "yahoo",
     ),
@@ -47,7 +50,9 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "ecb",
         "frankfurter",
         "exchangerate_api",
+        "alphavantage",
     ),
+    "identity": ("stripe",),
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""

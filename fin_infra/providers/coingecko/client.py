@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from fin_infra.errors import FinInfraError, OwnerActionError
+from fin_infra.errors import DefectError, OwnerActionError
 from fin_infra.providers.base import Acting, Ask, Found, Http, Page, Reply, Want
 from fin_infra.providers.coingecko import symbols, wire
 
@@ -18,25 +18,16 @@ AT_ONCE = timedelta(days=1000)  # so that a broken answer costs little; one call
 DAILY_FROM = timedelta(days=92)  # of a span of up to 90 days the points are hours
 PLAN_WINDOW = timedelta(days=364)  # without a paid plan 365 days back from the moment of the call
 TIME_RANGE = "10012"
-CONCERNS_ALL = frozenset(
-    {
-        "auth_invalid",
-        "rate_limited",
-        "quota_exhausted",
-        "network_error",
-        "vendor_timeout",
-        "vendor_unavailable",
-        "usage",
-    }
-)
+COINS_OWN = frozenset({"unknown_symbol", "not_found"})
+"""Refusals of one coin alone."""
 
 
 async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """Daily closes, coin by coin, each in spans. A coin that is refused, or fails, stops no other.
+    """Daily closes, coin by coin, each in spans. A coin that is refused, or whose answer is broken, stops no other.
 
     Where the plan does not go back so far, the days that it covers come, and its refusal with them.
     """
-    failed: FinInfraError | None = None
+    failed: DefectError | None = None
     wants, errors = await _resolved(http, ask.wants, "prices")
     for page in errors:
         yield page
@@ -44,19 +35,18 @@ async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
         try:
             async for page in _history(http, want, coin, ask.at):
                 yield page
-        except FinInfraError as error:
-            if error.code in CONCERNS_ALL:
+        except OwnerActionError as error:
+            if error.code not in COINS_OWN and error.context.get("word") != TIME_RANGE:
                 raise
-            if isinstance(error, OwnerActionError):
-                yield Page("prices", error=error, wants=(want,))
-            else:
-                failed = failed or error
+            yield Page("prices", error=error, wants=(want,))
+        except DefectError as error:
+            failed = failed or error
     if failed is not None:
         raise failed
 
 
 async def _history(http: Http, want: Want, coin: str, at: datetime) -> AsyncIterator[Page]:
-    refused: FinInfraError | None = None
+    refused: OwnerActionError | None = None
     oldest = (at - PLAN_WINDOW).date()
     try:
         async for page in _spans(http, want, coin, at):

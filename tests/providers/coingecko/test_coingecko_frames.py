@@ -51,9 +51,9 @@ def closes(answer: bytes, want: Want = WANT) -> dict[str, str]:
 )
 def test_a_point_of_midnight_is_the_close_of_the_day_before_and_no_other_point_is_one() -> None:
     hours = [(f"2026-11-{21 + n // 24}T{n % 24:02}:00:00Z", 100 + n) for n in range(72)]
-    assert closes(body(*hours, ("2026-11-24T00:00:00Z", 172), ("2026-11-24T11:59:41Z", 180))) == {
-        "2026-11-20": "100", "2026-11-21": "124", "2026-11-22": "148", "2026-11-23": "172",
-    }  # fmt: skip
+    answer = body(*hours, ("2026-11-24T00:00:00Z", 172), ("2026-11-24T11:59:41Z", 180))
+    assert closes(answer) == {"2026-11-20": "100", "2026-11-21": "124", "2026-11-22": "148", "2026-11-23": "172"}
+    assert built(answer).differing == (), "one point a day, not the last of many"
 
 
 @guarded(

@@ -207,7 +207,7 @@ async def test_no_secret_is_anywhere_but_in_the_vault(broker: SnaptradeWorld, ca
     broker.has(brokerage("acc_1"))
     await broker.link()
     broker.sim.quiet = True
-    broker.sim.users["user_1"].secret = "another"  # noqa: S105
+    broker.sim.users["user_1"].secret = "another"
     report = await broker.sync("accounts")
     assert (report.outcome, report.error_code) == ("park", "auth_invalid")
     broker.sim.consumer_key = "another key"
