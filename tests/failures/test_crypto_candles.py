@@ -112,3 +112,20 @@ async def test_a_pair_that_is_not_known_stops_no_other(exchange: Exchange) -> No
     asked = len(exchange.exchange.requests)
     await exchange.sync(after=timedelta(minutes=15))
     assert not [r for r in exchange.exchange.requests[asked:] if "XMR" in r]
+
+
+@pytest.mark.parametrize("exchange", ["binance"], indirect=True)
+@guarded("a candle that was bad once stays a finding", "engine/books.py",
+         'day = day.partition(" ")[2][:10]', "pass")  # fmt: skip
+async def test_a_candle_that_cannot_be_is_set_aside_until_it_comes_well(exchange: Exchange) -> None:
+    await exchange.link()
+    await exchange.sync()
+    start = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    exchange.exchange.set_candle(exchange.pair, "1h", start, SimCandle("5", "1", "2", "5", "1"))
+    report = await exchange.sync(after=timedelta(hours=1))
+    assert (report.outcome, exchange.findings()) == ("partial", {"row_invalid"})
+    assert exchange.held("1h")[start][0] == "provisional"
+    del exchange.exchange.scripted[exchange.pair, 3600, int(start.timestamp())]
+    await exchange.sync(after=timedelta(minutes=15))
+    assert exchange.findings() == set()
+    assert exchange.held("1h")[start][0] == "final"
