@@ -146,8 +146,10 @@ def _note_unread(spot: Spot, want: Want, reaches: datetime | None) -> None:
 def open_doubts(spots: Mapping[str, Spot], instruments: Iterable[str]) -> list[Doubt]:
     """Spans of these instruments that were never read."""
     return [
-        Doubt("missing_sessions", f"{name} {interval}", f"bars from {first} to {last} were not read in time, and are not "
-              "asked for any more")
+        Doubt(
+            "missing_sessions", f"{name} {interval}",
+            f"bars from {first} to {last} were not read in time, and are not asked for any more",
+        )
         for name in instruments
         for interval, (first, last) in sorted(spots.get(name, {}).get("unread", {}).items())
     ]  # fmt: skip
