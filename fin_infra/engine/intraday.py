@@ -45,11 +45,8 @@ def wants_of(
     """
     wants = []
     for instrument in instruments:
-        calendar, ticker, spot = (
-            known_calendar(series, instrument),
-            series.ticker(instrument),
-            spots.get(instrument, {}),
-        )
+        calendar, ticker = known_calendar(series, instrument), series.ticker(instrument)
+        spot = spots.get(instrument, {})
         if ticker is None or calendar is None or is_refused(spot, now):
             continue
         for interval in series.intervals:
@@ -74,6 +71,8 @@ def _span(
     last = max(s.date for s in sessions if s.open_at <= now + RUNS_ON)  # one may open while the run lasts
     # counted in bars of the sessions: before an open lie those of the session before it
     since = _earlier(calendar, max(from_here, begun[0].open_at), series.overlap * length if final else timedelta())
+    if final is not None and final >= earliest:
+        since = min(since, final)
     return since, calendar_day(calendar, since), last
 
 
