@@ -23,16 +23,16 @@ def our_days(mic: str, now: datetime, count: int) -> list[MarketDay]:
     zone, first = ZoneInfo(calendar.zone), calendar.local_date(now)
     days = calendar.sessions(first, min(first + timedelta(days=2 * count + 10), calendar.last))[:count]
     return [
-        MarketDay(one.date, one.open.astimezone(zone).time(), one.close.astimezone(zone).time()) for one in days
+        MarketDay(one.date, one.open_at.astimezone(zone).time(), one.close_at.astimezone(zone).time()) for one in days
     ]  # fmt: skip
 
 
 def disagreements(ours: Sequence[MarketDay], theirs: Sequence[MarketDay]) -> list[str]:
     """A sentence for each day on which they differ, oldest first; only days between our first and last count."""
     pairs: dict[date, list[MarketDay | None]] = {day.day: [day, None] for day in ours}
-    for day in theirs:
-        if ours and ours[0].day <= day.day <= ours[-1].day:
-            pairs.setdefault(day.day, [None, None])[1] = day
+    for said in theirs:
+        if ours and ours[0].day <= said.day <= ours[-1].day:
+            pairs.setdefault(said.day, [None, None])[1] = said
     found = []
     for day, (mine, other) in sorted(pairs.items()):
         if mine is None or other is None:
