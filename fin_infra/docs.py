@@ -242,20 +242,20 @@ def _default(value: object) -> str:
     return "none" if value is None else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-# -- quotas ------------------------------------------------------------------------------------------------------------
+# -- refusals ----------------------------------------------------------------------------------------------------------
 
 
 REFUSALS = (
-    "Which answer of which vendor stands for which [error code](errors.md), and what follows: the tables of the adapters, "
-    "which live answers and recorded ones go through alike. Of rows that fit, the one with the longest word holds. What no "
-    "row names is taken by its status: 408 and 504 are `vendor_timeout`, other 5xx `vendor_unavailable`, 429 is "
-    "`rate_limited`, anything else `contract_broken`. A text that pleads for fewer requests is `rate_limited` whatever "
-    "its status."
+    "Which answer of which vendor stands for which [error code](errors.md), and what follows: the tables of the "
+    "adapters, which live answers and recorded ones go through alike. Of rows that fit, the one with the longest "
+    "word holds. What no row names is taken by its status: 408 and 504 are `vendor_timeout`, other 5xx "
+    "`vendor_unavailable`, 429 is `rate_limited`, anything else `contract_broken`. A text that pleads for fewer "
+    "requests is `rate_limited` whatever its status."
 )
 
 
 def refusals_page(providers: Iterable[Provider]) -> str:
-    """Vendor × answer → code and outcome."""
+    """Of each vendor: which answer stands for which code and outcome."""
     parts = ["# Refusals of vendors", REFUSALS]
     for provider in providers:
         rows = [
@@ -268,6 +268,9 @@ def refusals_page(providers: Iterable[Provider]) -> str:
         header = ("status", "word", "error code", "outcome", "remedy")
         parts += [f"## {provider.title} (`{provider.name}`)", _table(header, rows)]
     return _page(*parts)
+
+
+# -- quotas ------------------------------------------------------------------------------------------------------------
 
 
 def quotas_page(providers: Iterable[Provider]) -> str:

@@ -43,7 +43,8 @@ def read(
     basis (raw before split_adjusted before adjusted: bars of two bases do not join), of each session the provider that
     comes first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
 
-    `adjust` makes one basis of raw prices: `split`, or `total` for dividends too, by the actions held (as of the same
+    `adjust` makes one basis of raw prices: `split`, or `total` for dividends too (also of split-adjusted ones), by the
+    actions held (as of the same
     instant), up to the newest bar there is whatever `until` says; see `engine.adjusting`. Collecting it raises
     `UsageError` when an instrument's corporate actions were never read, or not since a week before its newest bar.
     """
@@ -104,7 +105,7 @@ def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict
         names = [] if columns is None else [*columns, *(predicate.meta.root_names() if predicate is not None else ())]
         needed = list(dict.fromkeys([*ALWAYS, *names]))
         prices = (bars if columns is None else bars.select(needed)).collect()
-        made = adjusted(prices, _actions(prices, asked), adjust)
+        made = adjusted(prices, _actions(prices, asked, adjust), adjust)
         made = made if until is None else made.filter(pl.col("session") <= until)
         made = made if limit is None else made.head(limit)
         made = made if predicate is None else made.filter(predicate)
@@ -113,12 +114,14 @@ def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict
     return register_io_source(scan, schema=bars.collect_schema(), explain_name=f"prices, adjusted by {adjust}")
 
 
-def _actions(prices: pl.DataFrame, asked: Mapping[str, Any]) -> pl.DataFrame:
+def _actions(prices: pl.DataFrame, asked: Mapping[str, Any], adjust: Literal["split", "total"]) -> pl.DataFrame:
     """Their corporate actions, by one provider each. Raises `UsageError` where they are not known."""
     from fin_infra.engine.actions import asked_on
+    from fin_infra.engine.adjusting import MADE_OF
 
-    raw = prices.filter(pl.col("basis") == "raw").group_by("instrument").agg(pl.col("session").max())
-    newest = {name: day for name, day in raw.iter_rows() if name.partition(":")[0] not in ACTLESS}
+    made_of = prices.filter(pl.col("basis").cast(pl.String).is_in(MADE_OF[adjust]))
+    last = made_of.group_by("instrument").agg(pl.col("session").max())
+    newest = {name: day for name, day in last.iter_rows() if name.partition(":")[0] not in ACTLESS}
     known = asked_on(asked["store"])
     if never := sorted(set(newest) - set(known)):
         raise UsageError(

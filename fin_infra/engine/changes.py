@@ -17,8 +17,10 @@ from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine import intraday
 from fin_infra.engine.actions import (
     asked_about,
     delistings,
@@ -30,6 +32,7 @@ from fin_infra.engine.actions import (
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
+from fin_infra.engine.listing import listed
 from fin_infra.engine.naming import named, own_ids_resolved
 from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -42,6 +45,7 @@ from fin_infra.outcomes import where
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
 from fin_infra.store import Change, Query, Store
 
+NO_BARS = {"instrument": pl.String(), "session": pl.Date()}
 ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
 
 
@@ -76,6 +80,9 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
+    if _is_intraday(run):
+        wants = intraday.wants_of(series, run.instruments, spots, now)
+        return _ranked(wants, pl.DataFrame(schema=NO_BARS), store.holders(run.connection.tenant_id), listed)
     anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
     bars = _bars(run, run.instruments, since, store, narrow=True)
@@ -149,6 +156,10 @@ def _shape(run: Run) -> Shape:
     return shape_of(run.source)
 
 
+def _is_intraday(run: Run) -> bool:
+    return _shape(run).schema is IntradayPrices
+
+
 def _is_prices(run: Run) -> bool:
     return _shape(run).schema is Prices
 
@@ -157,6 +168,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
     """One change per dataset from all complete parts of the answer. Moves `place` on and fills the run's doubts."""
     changes: dict[type[Dataset], list[Change]] = {}
     for feed in run.source.feeds:
+        if run.source.listing is not None:
+            changes[feed.schema] = [listed(run, feed, ask, place)]
+            continue
         for part, pages in run.pages.items():
             if part[0] != feed.schema.dataset_name() or part not in run.complete:
                 continue
@@ -165,7 +179,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                 continue
             built = _built(run, ask, part[0], part[1], pages, store)
             if built is not None:
-                if run.source.kind == "series":
+                if run.source.kind == "series" and feed.schema is IntradayPrices:
+                    change = _intraday(run, built, pages, place, store)
+                elif run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
                 elif feed.schema is CorporateActions:
                     change = taken_over(run, built, pages[0].wants, place, store)
@@ -218,6 +234,8 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
     """Rows of one account's pages, under our ids. A page of the wrong shape fails its account alone."""
     feed = run.source.feed(dataset)
     account = run.accounts.get(subject) if subject else None
+    if pages[0].wants:  # an answer may not say what it is about
+        ask = replace(ask, wants=pages[0].wants)
     try:
         built = feed.frames([value_of(feed.parse, page) for page in pages], ask, account)
     except Exception as error:
@@ -317,9 +335,11 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     if dataset == "transactions":
         return rows
     row_id, cut = WINDOWED[dataset]
+    told = pl.col("kind", "instrument", "quantity").cast(pl.String).fill_null("")
     return rows.rename({row_id: "transaction_id"}).with_columns(
-        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
-    )
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String),
+        description=pl.concat_str(told, separator=" "),
+    )  # fmt: skip
 
 
 def _spot(
@@ -445,6 +465,26 @@ def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: 
     return Change(shape.schema, done.rows)
 
 
+def _intraday(run: Run, built: Built, pages: Sequence[Page], place: Place, store: Store) -> Change:
+    """Rows of one answer, judged: see `intraday`. Nothing is ever removed."""
+    series, wants = run.source.series, pages[0].wants
+    assert series is not None
+    held = [
+        store.rows(IntradayPrices, {
+            "instrument": want.instrument, "interval": want.interval, "provider": run.connection.provider,
+            "start_at": (">=", want.since or datetime.combine(want.first, time(), UTC)),
+        })
+        for want in wants
+    ]  # fmt: skip
+    reaches = max((page.reaches for page in pages if page.reaches is not None), default=None)
+    done = intraday.judge(built, wants, pl.concat(held), place.setdefault("instruments", {}), series, reaches)
+    set_aside(run, IntradayPrices, done.strays)
+    run.doubts += [(IntradayPrices.dataset_name(), doubt) for doubt in done.doubts]
+    for name, newest in done.rows.group_by("instrument").agg(pl.col("start_at").max()).iter_rows():
+        run.newest[name] = max(newest.isoformat(timespec="minutes"), run.newest.get(name, ""))
+    return Change(IntradayPrices, done.rows)
+
+
 def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     """What is remembered of instruments that failed or left, and what is still wrong with the others."""
     spots, dataset, word = place.setdefault("instruments", {}), run.source.lead, _shape(run).word
@@ -459,6 +499,7 @@ def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     if _is_prices(run):
         no_longer_missed(spots, delistings(store, ask.at.date()))
     run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
+    run.doubts += [(dataset, doubt) for doubt in intraday.open_doubts(spots, sorted(spots))]
     run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
 
 

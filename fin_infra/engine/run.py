@@ -64,6 +64,7 @@ class Run:
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
     traffic: Traffic | None = None  # what became of its calls; None before it asks
+    erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether an account's owner does not want it."""
@@ -113,6 +114,13 @@ class Run:
             self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
         else:
             self.failed[instrument] = error
+
+    def row_failed(self, dataset: str, row: str, error: FinInfraError) -> None:
+        """This row alone. One that the vendor does not know under this credential stays as it is, and is told."""
+        if error.code == "not_found":
+            self.doubts.append((dataset, Doubt("unknown_to_vendor", row, error.message)))
+        else:
+            self.account_failed(dataset, row, error)
 
     def account_failed(self, dataset: str, vendor_id: str, error: FinInfraError) -> None:
         """This account alone; the others go on."""

@@ -144,6 +144,6 @@ def check_open(request: OrderRequest, clock: MarketClock, *, queue: bool) -> Non
     waits = request.time_in_force in ("gtc", "opg", "cls") or request.extended_hours
     if not (clock.is_open or waits or queue):
         raise UsageError(
-            f"the market is closed until {clock.next_open:%Y-%m-%d %H:%M} UTC and a {request.time_in_force} order would "
-            "wait; say so with queue (--queue), or with time_in_force gtc, opg or cls"
+            f"the market is closed until {clock.next_open:%Y-%m-%d %H:%M} UTC and a {request.time_in_force} order "
+            "would wait; say so with queue (--queue), or with time_in_force gtc, opg or cls"
         )

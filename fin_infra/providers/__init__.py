@@ -16,6 +16,11 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
+    "yahoo": "fin_infra.providers.yahoo:PROVIDER",
+    "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -25,13 +30,21 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "brokerage": (
         "alpaca",
         "plaid",
+        "snaptrade",
     ),
-    "market": ("alpaca",),
+    "market": (
+        "alphavantage",
+        "alpaca",
+        "yahoo",
+    ),
+    "crypto": ("coingecko",),
     "fx": (
         "ecb",
         "frankfurter",
         "exchangerate_api",
+        "alphavantage",
     ),
+    "identity": ("stripe",),
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""

@@ -162,7 +162,7 @@ class QuotaMeter:
         """The vendor met a limit: whoever shares the windows waits, their limits go down, and it is told."""
         ledger = self._opened()
         told = wait_told(reply.headers, reply.at)
-        told = throttle.wait if told is None else told
+        told = told or (throttle.wait if throttle.wait is not None else told)  # "0" says no more than nothing
         windows = met(grant.windows, throttle, refused.retry_after if told is None else told)
         wait = refused.retry_after if told is None else told
         if told is None and throttle.windows and not any(_short(window) for window in windows):

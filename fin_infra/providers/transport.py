@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from fin_infra.errors import FinInfraError, LaterError, TransientError, UsageError, error_of
+from fin_infra.errors import CODES, FinInfraError, LaterError, TransientError, UsageError, error_of
 from fin_infra.providers.base import WHATEVER, Provider, Refusal, Reply
 from fin_infra.quotas.declared import Seen
 from fin_infra.quotas.headers import retry_after, wait_told
@@ -280,8 +280,21 @@ def refusal(provider: Provider, reply: Reply, good: Sequence[int] = (200,)) -> F
     """The error an answer stands for; None for a good status (to a GET another 2xx than 200 is no whole answer).
 
     The vendor's own table first, then the plain sense of HTTP. A vendor that refuses with status 200 is asked for its
-    word then too.
+    word then too. What the answer itself says of trying again goes before both; a limit stays one.
     """
+    error = _told(provider, reply, good)
+    if error is None or (again := provider.again(reply)) is None:
+        return error
+    outcome, said = CODES[error.code].outcome, error.message.partition(";")[0]
+    if again and outcome not in ("retry", "later"):
+        return error_of("vendor_unavailable", f"{said}, and that it may succeed later; it is tried again")
+    if not again and outcome == "retry":
+        what = f"{said}, and that it will not succeed if it is tried again; look at the evidence in quarantine"
+        return error_of("bad_request", what, evidence=reply.body)
+    return error
+
+
+def _told(provider: Provider, reply: Reply, good: Sequence[int]) -> FinInfraError | None:
     if reply.status == 200 and _PLEADS.match(reply.body):
         return error_of(
             "rate_limited", f"{provider.name} answered 200 with a text that refuses; it is asked again after the wait",
@@ -299,7 +312,7 @@ def refusal(provider: Provider, reply: Reply, good: Sequence[int] = (200,)) -> F
     told = wait_told if reply.status == 429 else retry_after
     wait = told(reply.headers, reply.at)
     if row is not None:
-        wait = row.wait if wait is None else wait
+        wait = wait or (row.wait if row.wait is not None else wait)  # "0" says no more than nothing
         return error_of(
             row.code, f"{said}; {row.remedy}", retry_after=wait, evidence=reply.body, vendor_wide=row.vendor_wide,
             word=word, application=row.application,

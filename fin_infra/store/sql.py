@@ -56,7 +56,8 @@ SEEN_AGAIN = text(
 )
 TIME_COLUMN = {
     "transactions": "booked_on", "activities": "traded_on", "prices": "session", "fx_rates": "rate_on",
-    "corporate_actions": "ex_on", "runs": "started_at", "findings": "first_seen_at",
+    "intraday_prices": "start_at", "quotes": "quoted_at", "corporate_actions": "ex_on", "runs": "started_at",
+    "findings": "first_seen_at",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from fin_infra.errors import UsageError
 from fin_infra.instruments import occ_of, option_of
 from fin_infra.instruments.key import InstrumentKey
 from fin_infra.instruments.known import coin_of, meant, spelled, ticker_of
@@ -48,6 +49,8 @@ FUTURES = {
     **dict.fromkeys(("KC", "SB", "CC", "CT", "OJ", "DX"), "ifus"),
 }  # fmt: skip
 """Roots of futures and where they trade (CME Group's and ICE's contract specifications)."""
+ACTLESS = frozenset({"crypto", "fx", "fut", "idx", "cash", "opt"})
+"""Namespaces of what has no corporate actions."""
 _MONTHS = "FGHJKMNQUVXZ"
 _DATED = {".CMX": "xcec", ".NYM": "xnym", ".CME": "xcme", ".CBT": "xcbt", ".NYB": "ifus"}
 _DATED_OF = {mic: suffix for suffix, mic in _DATED.items()}
@@ -112,6 +115,20 @@ def from_yahoo(symbol: str, context: Context = Context()) -> str | None:  # noqa
 def pays(symbol: str) -> str | None:
     """The currency of a pair of a coin; None of everything else."""
     return symbol.rpartition("-")[2] if _coin(symbol) is not None else None
+
+
+def priced(instrument: str) -> str | None:
+    """The symbol whose chart is asked for; None of options, which trade on few days, and of strangers."""
+    try:
+        key = InstrumentKey.parse(instrument)
+    except UsageError:
+        return None
+    return None if key.namespace == "opt" else to_yahoo(key)
+
+
+def acting(instrument: str) -> str | None:
+    """The same of what a company may split or pay on."""
+    return None if instrument.partition(":")[0] in ACTLESS else priced(instrument)
 
 
 def _ticker(mic: str, symbol: str) -> str | None:
