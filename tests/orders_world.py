@@ -70,7 +70,7 @@ class Road(httpx.AsyncBaseTransport):
             fate = "lost"  # others took so long: this one gave up before
         kind, _, more = fate.partition(":")
         if kind == "unreachable":
-            raise httpx.ConnectError("scripted")
+            raise httpx.ConnectTimeout("scripted")  # refused at once it would be tried again in real time
         if fate == "killed:before":
             raise Killed
         if kind == "late":
