@@ -21,6 +21,7 @@ from fin_infra.cli import (
     jobs,
     keys,
     migrate,
+    orders,
     plan,
     providers,
     quarantine,
@@ -56,6 +57,7 @@ app.command("explain")(explain.explain)
 app.command("quotas")(quotas.quotas)
 app.command("plan")(plan.plan)
 app.command("worth")(worth.worth)
+app.add_typer(orders.app, name="orders")
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")

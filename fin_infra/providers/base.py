@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -16,6 +16,9 @@ from fin_infra.datasets.base import Built, Dataset
 from fin_infra.errors import FinInfraError, WireError
 from fin_infra.instruments import calendar_of
 from fin_infra.quotas.declared import VendorQuota
+
+if TYPE_CHECKING:
+    from fin_infra.providers.ordering import Ordering
 
 T = TypeVar("T")
 Kind = Literal["cursor", "window", "snapshot", "series"]
@@ -457,7 +460,7 @@ class Provider:
     succeed later (True) or will not (False), whatever the table of refusals says. `probe`: the cheapest call that
     proves a credential; what it tells, for people. `lookups`: by what is looked up: symbols, coins, institutions.
     `terms`: what the vendor's terms ask of who uses it; `opt_in`: so much that it is off until
-    `FIN_INFRA_<VENDOR>_ENABLED=1` says that they were read.
+    `FIN_INFRA_<VENDOR>_ENABLED=1` says that they were read. `ordering`: how orders are placed there.
     """
 
     name: str
@@ -488,6 +491,7 @@ class Provider:
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     terms: Sequence[str] = ()
     opt_in: bool = False
+    ordering: Ordering | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:

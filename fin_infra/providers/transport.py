@@ -195,6 +195,8 @@ class Transport:
             wait = await self._meter.settle(grant, Sent(way.left, way.written, reply, refused))
         log.debug("%s %s %s", call.provider.name, call.endpoint, reply.status)
         if refused is not None:
+            # that it answered tells who sent an order what became of it
+            refused.context["status"] = reply.status
             if wait is not None and isinstance(refused, LaterError):
                 refused.retry_after = wait
             raise refused

@@ -15,6 +15,7 @@ from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.prices import Prices
 from fin_infra.providers.alpaca import actions, client, frames, symbols, wire
+from fin_infra.providers.alpaca.ordering import ORDERING
 from fin_infra.providers.alpaca.quota import QUOTA
 from fin_infra.providers.base import Feed, Field, Provider, Reach, Refusal, Series, Source
 
@@ -123,6 +124,7 @@ PROVIDER = Provider(
     ),
     quota=QUOTA,
     probe=client.probe,
+    ordering=ORDERING,
     attribution="Data by Alpaca (alpaca.markets). Market data may not be redistributed.",
     facts=(
         "200 requests a minute per account and host; the reset comes with every answer (read 2026-11-24).",
