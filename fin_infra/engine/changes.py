@@ -20,6 +20,7 @@ from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.intraday_prices import IntradayPrices
+from fin_infra.datasets.operations import Streams
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine import intraday
@@ -42,7 +43,7 @@ from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcil
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import Listing, Shape, judge, known_calendar, open_doubts, shape_of, wants_of
 from fin_infra.engine.splits import jump_doubts
-from fin_infra.engine.standing_in import BEYOND_PLAN, Before, earlier, lacking, standing_in
+from fin_infra.engine.standing_in import BEYOND_PLAN, REFUSED, Before, earlier, lacking, standing_in
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
 from fin_infra.providers import REGISTRY, declared
@@ -123,14 +124,17 @@ def _before(connection: Connection, run: Run, store: Store) -> Before | None:
     source = declared(connection.provider).source(run.source.lead)
     if source is None or source.series is None or source.kind != "series":
         return None
-    if connection.state != "active" or REGISTRY.off(connection.provider) is not None:
-        return Before(connection.provider, False, source.series)
     stream = Stream(connection.connection_id, source.lead)
+    if connection.state != "active" or REGISTRY.off(connection.provider) is not None:
+        return Before(connection.provider, source.series, "has no active connection")
+    mine = {"connection_id": stream.connection_id, "dataset": stream.dataset}
+    if any(row["error_code"] in REFUSED for row in store.records(Streams, mine)):
+        return Before(connection.provider, source.series, "refuses its credential")
     spots = json.loads(store.cursor(stream, connection.generation).body).get("instruments", {})
     since = run.started_at.date() - source.series.history - timedelta(days=7)
     held = bars_of(shape_of(source), connection.provider, run.instruments, since, store, narrow=True)
     newest = dict(held.group_by("instrument").agg(pl.col("session").max()).iter_rows())
-    return Before(connection.provider, True, source.series, spots, newest)
+    return Before(connection.provider, source.series, None, spots, newest)
 
 
 def _ranked(

@@ -17,18 +17,20 @@ from fin_infra.providers.base import Series
 PATIENCE = timedelta(hours=24)
 """So long after its publication a bar may be missing. Vendors are late by hours, and a schedule runs once a day: what
 comes with the next run of the provider itself is not worth a second series."""
+REFUSED = frozenset({"auth_invalid", "reauth_required", "permission_denied"})
+"""Codes of a stream whose credential is refused: its connection stays active where only market data is."""
 BEYOND_PLAN = "beyond_plan"
 """In what is remembered of an instrument: the day its vendor said that the plan does not cover it, until it answers."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """A connection whose provider comes before, as it stands. `active`: it is asked at all; `spots`: what its stream
-    remembers; `newest`: the session of the newest bar held of its provider, by instrument."""
+    """A connection whose provider comes before, as it stands. `down`: why it brings nothing at all, None when it may;
+    `spots`: what its stream remembers; `newest`: the session of the newest bar held of its provider, by instrument."""
 
     provider: str
-    active: bool
     series: Series
+    down: str | None = None
     spots: Mapping[str, Spot] = field(default_factory=dict)
     newest: Mapping[str, date] = field(default_factory=dict)
 
@@ -64,8 +66,8 @@ def standing_in(
 def _why_not(one: Before, name: str, since: datetime | None, listing: Listing, now: datetime) -> str | None:
     """Why it does not bring the instrument; None where it does, or may yet. `since`: there was no bar then already."""
     calendar, spot = known_calendar(one.series, name), one.spots.get(name, {})
-    if not one.active:
-        return f"{one.provider} has no active connection"
+    if one.down is not None:
+        return f"{one.provider} {one.down}"
     if one.series.ticker(name) is None or calendar is None:
         return f"{one.provider} has no such instrument"
     if is_refused(spot, now):
