@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Fallback(YahooWorld):
         listing = self.first.list_(symbol)
         for day, bar in self.yahoo.listings[symbol].bars.items():
             if day <= date.fromisoformat(until):
-                listing.bars[day] = (bar.close, bar.close, bar.close, bar.close, "1000")
+                close = str(bar.close)
+                listing.bars[day] = (close, close, close, close, "1000")
 
     async def days(self, count: int = 1) -> set[str]:
         """So many days pass, with a worker at the end of each and once again when a pace was kept. Who was asked for
@@ -89,12 +91,18 @@ class Fallback(YahooWorld):
         return max(str(row["session"]) for row in self.rows("prices", instruments=[f"us:{symbol}"]))
 
 
-@pytest.fixture
-def market(tmp_path: Path) -> Iterator[Fallback]:
+@contextmanager
+def fallback_of(folder: Path) -> Iterator[Fallback]:
     clock = VirtualClock(CLOSED)
     first, yahoo = AlphaVantageSimulator(now=clock), YahooSimulator(now=clock)
     with serve(first) as one, serve(yahoo) as other:
-        yield Fallback(tmp_path, first, one.url, clock, yahoo, other.url)
+        yield Fallback(folder, first, one.url, clock, yahoo, other.url)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Fallback]:
+    with fallback_of(tmp_path) as found:
+        yield found
 
 
 @guarded("the second vendor is asked for all", "engine/changes.py",
