@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from fin_infra.providers import REGISTRY
+from fin_infra.providers.alpaca.simulator import AlpacaSimulator, sandbox
 from fin_infra.providers.simulating import Fault
 from fin_infra.providers.teller.simulator import TellerSimulator
+from fin_infra.testing import serve
 from tests.cli.conftest import TOKEN, Cli
 from tests.guards import guarded
 
@@ -93,3 +96,19 @@ def test_what_a_vendor_does_not_look_up_is_a_sentence(cli: Cli, linked: str) -> 
     said = cli("providers", "find", "banking:teller", "coins", "bitcoin")
     assert said.code == 2
     assert "teller does not look up 'coins'" in said.error
+
+
+def test_quotas_say_what_the_vendor_itself_said(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = AlpacaSimulator()
+    sandbox(broker, "PKTOLD", "told-secret", today=datetime.now(UTC).date())
+    with serve(broker.trading) as trading, serve(broker.data) as data:
+        monkeypatch.setenv("FIN_INFRA_ALPACA_BASE_URL", trading.url)
+        monkeypatch.setenv("FIN_INFRA_ALPACA_DATA_BASE_URL", data.url)
+        keys = json.dumps({"key_id": "PKTOLD", "secret_key": "told-secret"})
+        linked = cli("connections", "add", "brokerage:alpaca", "--secret-stdin", stdin=keys).out.strip()
+        assert cli("sync", "accounts", "--connection", linked).code == 0
+        said = cli("quotas")
+        assert "alpaca itself said at" in said.err
+        assert "199 of 200 left, all free at" in said.err
+        (run,) = [json.loads(line) for line in cli("read", "runs", "--format", "ndjson").out.splitlines()]
+        assert (run["vendor_remaining"], run["vendor_limit"], run["failed_calls"]) == (199, 200, 0)
