@@ -112,3 +112,23 @@ def test_quotas_say_what_the_vendor_itself_said(cli: Cli, monkeypatch: pytest.Mo
         assert "199 of 200 left, all free at" in said.err
         (run,) = [json.loads(line) for line in cli("read", "runs", "--format", "ndjson").out.splitlines()]
         assert (run["vendor_remaining"], run["vendor_limit"], run["failed_calls"]) == (199, 200, 0)
+
+
+@guarded(
+    "an answer that is kept is not asked for again", "runtime/asking.py",
+    'rows: list[dict[str, Any]] = await read(key=f"{provider.name}:{what}:{told}")',
+    'rows: list[dict[str, Any]] = await ask(f"{provider.name}:{what}:{told}")',
+)  # fmt: skip
+def test_a_lookup_is_asked_once_and_kept(cli: Cli, linked: str, bank: TellerSimulator) -> None:
+    said = cli("providers", "find", "banking:teller", "institutions", "simulated", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) == [
+        {"symbol": "sim", "instrument": None, "name": "Simulated Bank", "products": "balance, transactions"}
+    ]
+    asked = len(bank.requests)
+    assert asked == 1
+    assert (
+        cli("providers", "find", "banking:teller", "institutions", "no such bank").code == 1
+    )  # of the list that is kept
+    assert cli("providers", "find", "banking:teller", "institutions", "sim").code == 0
+    assert len(bank.requests) == asked
