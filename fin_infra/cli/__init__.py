@@ -15,6 +15,7 @@ from fin_infra.cli import (
     demo,
     doctor,
     explain,
+    identity,
     init,
     instruments,
     jobs,
@@ -63,6 +64,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(identity.app, name="identity")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(calendar.app, name="calendar")
 app.command("migrate")(migrate.migrate)

@@ -45,11 +45,8 @@ def wants_of(
     """
     wants = []
     for instrument in instruments:
-        calendar, ticker, spot = (
-            known_calendar(series, instrument),
-            series.ticker(instrument),
-            spots.get(instrument, {}),
-        )
+        calendar, ticker = known_calendar(series, instrument), series.ticker(instrument)
+        spot = spots.get(instrument, {})
         if ticker is None or calendar is None or is_refused(spot, now):
             continue
         for interval in series.intervals:
@@ -74,6 +71,8 @@ def _span(
     last = max(s.date for s in sessions if s.open_at <= now + RUNS_ON)  # one may open while the run lasts
     # counted in bars of the sessions: before an open lie those of the session before it
     since = _earlier(calendar, max(from_here, begun[0].open_at), series.overlap * length if final else timedelta())
+    if final is not None and final >= earliest:
+        since = min(since, final)
     return since, calendar_day(calendar, since), last
 
 
@@ -146,8 +145,10 @@ def _note_unread(spot: Spot, want: Want, reaches: datetime | None) -> None:
 def open_doubts(spots: Mapping[str, Spot], instruments: Iterable[str]) -> list[Doubt]:
     """Spans of these instruments that were never read."""
     return [
-        Doubt("missing_sessions", f"{name} {interval}", f"bars from {first} to {last} were not read, and the vendor "
-              "no longer serves them that far back")
+        Doubt(
+            "missing_sessions", f"{name} {interval}",
+            f"bars from {first} to {last} were not read in time, and are not asked for any more",
+        )
         for name in instruments
         for interval, (first, last) in sorted(spots.get(name, {}).get("unread", {}).items())
     ]  # fmt: skip

@@ -150,7 +150,9 @@ def _span(
     first = earlier[0] if earlier else begin
     if any(day >= late for day in expected.gone) or spot.get("head", "") > late.isoformat():
         first = max(min(first, late), expected.listed_on)
-    return first, end
+    # a step in adjusted bars is one that part of them lacks: once the vendor mends it, the older ones change
+    steps = [jump["before"] for jump in spot.get("jumps", {}).values() if "basis" in jump]
+    return max(min([first, *map(date.fromisoformat, steps)]), min(first, expected.first)), end
 
 
 def _whole(instrument: str, expected: Expected, held: pl.DataFrame) -> tuple[date, date] | None:

@@ -20,6 +20,9 @@ PROVIDERS: dict[str, str] = {
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
+    "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
+    "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
     "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
@@ -37,7 +40,12 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "alpaca",
         "yahoo",
     ),
-    "crypto": ("coingecko",),
+    "crypto": (
+        "coingecko",
+        "ccxt.kraken",
+        "ccxt.coinbase",
+        "ccxt.binance",
+    ),
     "fx": (
         "ecb",
         "frankfurter",
@@ -52,6 +60,7 @@ FALLBACK: dict[str, tuple[str, ...]] = {}
 """By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
 ALIASES: dict[str, str] = {
     "exchangerate": "exchangerate_api",
+    "ccxt": "ccxt.kraken",
 }
 """Other names by which some are asked for; rows are stored under the vendor's own."""
 REGISTRY = Registry(PROVIDERS, DOMAINS, FALLBACK, ALIASES)

@@ -112,6 +112,14 @@ def test_what_the_vendor_does_not_reach_back_to_is_said_but_not_of_a_first_read(
     assert "from 2026-11-24T08:00:00+00:00 to 2026-11-25T16:00:00+00:00" in doubt.detail
 
 
+def test_without_an_overlap_a_night_is_no_span_that_was_not_read() -> None:
+    spots: dict[str, Spot] = {SHARE: {"final": {"1h": at("2026-11-23T21:00").isoformat()}}}
+    now, own = at("2026-11-24T16:00"), series(overlap=0)
+    [want] = asked(spots, now, own, SHARE)
+    judge(bars([at("2026-11-24T14:30")], now, name=SHARE), [want], IntradayPrices.empty(), spots, own)
+    assert open_doubts(spots, [SHARE]) == []
+
+
 # -- what comes --------------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ AT_ONCE = timedelta(days=1000)  # so that a broken answer costs little; one call
 DAILY_FROM = timedelta(days=92)  # of a span of up to 90 days the points are hours
 PLAN_WINDOW = timedelta(days=364)  # without a paid plan 365 days back from the moment of the call
 TIME_RANGE = "10012"
+CANDLES = {"30m": (1,), "4h": (7, 14, 30)}
+"""Of how many days up to now candles of a length can be had; above 30 they are of four days."""
 COINS_OWN = frozenset({"unknown_symbol", "not_found"})
 """Refusals of one coin alone."""
 
@@ -102,6 +104,34 @@ def _within(chart: wire.Chart, begin: int, end: int, reply: Reply) -> None:
         raise wire.broken(
             f"prices: {len(outside)} of {len(chart.points)} are of other days than were asked", reply.body
         )
+
+
+async def intraday(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Candles, coin by coin and length by length: what is not as far back as was asked for nobody has any more."""
+    failed: DefectError | None = None
+    wants, errors = await _resolved(http, ask.wants, "intraday_prices")
+    for page in errors:
+        yield page
+    for want, coin in wants:
+        since = want.since or datetime.combine(want.first, time(), UTC)
+        reach = next((days for days in CANDLES[want.interval] if since >= ask.at - timedelta(days=days)), None)
+        days = reach or CANDLES[want.interval][-1]
+        params = {"vs_currency": CURRENCY, "days": days, "precision": DECIMALS}
+        try:
+            reply = await http.get(f"{API}/coins/{coin}/ohlc", params)
+            found = wire.intraday(reply.body)
+        except OwnerActionError as error:
+            if error.code not in COINS_OWN:
+                raise
+            yield Page("intraday_prices", error=error, wants=(want,))
+        except DefectError as error:
+            failed = failed or error
+        else:
+            reaches = None if reach else ask.at - timedelta(days=days)
+            value = replace(found, coin=want.ticker)
+            yield Page("intraday_prices", reply, value=value, wants=(want,), reaches=reaches)
+    if failed is not None:
+        raise failed
 
 
 async def quotes(http: Http, ask: Ask) -> AsyncIterator[Page]:

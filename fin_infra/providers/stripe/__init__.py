@@ -75,7 +75,7 @@ PROVIDER = Provider(
         Refusal(400, "", "bad_request", "our request was malformed; look at the evidence in quarantine"),
         Refusal(
             400, "idempotency_error", "bad_request",
-            "this --key was used with other parameters in the last day; take another one",
+            "this --attempt was made with other parameters in the last day; take another one",
         ),
         Refusal(401, "", "auth_invalid", "the key is wrong or was rolled: fin-infra connections relink"),
         Refusal(402, "", "plan_limit", "stripe does not do this for the account: see its dashboard"),

@@ -35,17 +35,19 @@ async def sessions(http: Http, ask: Ask) -> AsyncIterator[Page]:
 async def listed(http: Http, filters: Mapping[str, str]) -> AsyncIterator[Page]:
     """All pages of the list. Raises `WireError` for one that announces more and does not move on."""
     position: str | None = None
+    behind: set[str] = set()
     while True:
         params = {"limit": str(PAGE), **filters, **({"starting_after": position} if position else {})}
         reply = await http.get(PATH, params)
         found = wire.sessions(reply.body)
         last = found.rows[-1].get("id") if found.rows else None
-        if found.has_more and (not isinstance(last, str) or not last or last == position):
+        if found.has_more and (not isinstance(last, str) or not last or last in behind):
             raise WireError(
                 "a page of stripe's sessions announces more and says not from where; nothing of it was used",
                 evidence=wire.scrubbed(reply.body),
             )
         position = last if found.has_more else None
+        behind |= {last} if isinstance(last, str) else set()
         yield Page(DATASET, reply, position=position, value=found)
         if position is None:
             return

@@ -18,7 +18,7 @@ from fin_infra.providers.coingecko.quota import QUOTA
 from fin_infra.providers.coingecko.simulator import CODED, MONTHLY, RATE_LIMIT, sandbox, status_of
 from fin_infra.providers.simulating import Fault
 from fin_infra.testing import serve
-from tests.coins import YESTERDAY, CoinWorld, coins_of
+from tests.coins import START, YESTERDAY, CoinWorld, coins_of
 from tests.guards import guarded
 
 RANGE, PRICE = "/market_chart/range", "/simple/price"
@@ -324,6 +324,51 @@ def test_a_day_of_the_clocks_quotes_leaves_most_of_a_free_plan() -> None:
     [demo] = [plan for plan in QUOTA.plans if plan.name == "demo"]
     month = next(window for window in demo.windows if window.key == "month")
     assert getattr(month, "limit", 0) > 31 * 24 * 10
+
+
+# -- candles ----------------------------------------------------------------------------------------------------------
+
+
+def candles(world: CoinWorld, interval: str) -> dict[datetime, str]:
+    rows = world.rows("intraday_prices", instruments=["crypto:bitcoin"])
+    return {row["start_at"]: row["state"] for row in rows if row["interval"] == interval}
+
+
+async def test_candles_are_contiguous_and_the_last_one_is_open_until_a_read_long_after_its_end(tmp_path: Path) -> None:
+    with coins_of(tmp_path, "crypto:bitcoin") as world:
+        await world.link()
+        assert (await world.sync("intraday_prices")).outcome == "ok"
+        for interval, length in (("30m", timedelta(minutes=30)), ("4h", timedelta(hours=4))):
+            states = candles(world, interval)
+            assert list(states) == [min(states) + n * length for n in range(len(states))]
+            assert max(states) == START, "the candle that has just begun"
+            assert states[START] == states[START - length] == "provisional", "its price may change, and may be old"
+            assert set(list(states.values())[:-2]) == {"final"}
+        await world.sync("intraday_prices", timedelta(hours=12))
+        for interval, length in (("30m", timedelta(minutes=30)), ("4h", timedelta(hours=4))):
+            states = candles(world, interval)
+            assert list(states) == [min(states) + n * length for n in range(len(states))]
+            assert states[START] == "final"
+
+
+async def test_candles_that_nobody_has_any_more_are_named_and_not_asked_for_ever(tmp_path: Path) -> None:
+    with coins_of(tmp_path, "crypto:bitcoin") as world:
+        await world.link()
+        await world.sync("intraday_prices")
+        await world.sync("intraday_prices", timedelta(days=12))
+        assert "were not read" in world.findings()["missing_sessions"]
+        assert [query["days"] for query in world.asked("/ohlc")] == ["1", "7", "1", "14"]
+        states = list(candles(world, "4h"))
+        assert states == [states[0] + n * timedelta(hours=4) for n in range(len(states))], "of four hours all were had"
+
+
+async def test_an_unknown_coin_has_no_candles_and_stops_no_other(tmp_path: Path) -> None:
+    with coins_of(tmp_path, "crypto:nope,crypto:bitcoin") as world:
+        await world.link()
+        report = await world.sync("intraday_prices")
+        assert report.outcome == "partial"
+        assert set(report.accounts.values()) == {"unknown_symbol"}
+        assert len(candles(world, "30m")) == 49
 
 
 # -- bars --------------------------------------------------------------------------------------------------------------

@@ -112,3 +112,8 @@ async def test_only_the_root_paths_are_asked(broker: SnaptradeWorld) -> None:
         "/authorizations", "/accounts/all", "/accounts/acc_1/balances", "/accounts/acc_1/positions/all",
         "/accounts/acc_1/activities",
     }  # fmt: skip
+
+
+def test_of_two_keys_during_a_change_the_first_signs() -> None:
+    app = {"client_id": "CLIENT", "consumer_key": "key, old"}
+    assert signs(next(signed(USER, app, lambda: AT).sync_auth_flow(httpx.Request("GET", "https://api.example/x"))))
