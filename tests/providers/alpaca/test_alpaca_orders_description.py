@@ -35,7 +35,6 @@ async def ask(world: OrdersWorld, method: str, path: str, **more: Any) -> httpx.
 
 ORDERS: list[dict[str, Any]] = [
     {"qty": "2", "type": "limit", "limit_price": "150.05", "time_in_force": "gtc"},
-    {"qty": "2.5", "type": "stop", "stop_price": "150", "time_in_force": "day"},
     {"qty": "1", "type": "stop_limit", "stop_price": "150", "limit_price": "151", "time_in_force": "gtc"},
     {"qty": "1", "type": "limit", "limit_price": "150", "time_in_force": "day", "extended_hours": True},
     {"qty": "1", "type": "limit", "limit_price": "150", "time_in_force": "cls"},
