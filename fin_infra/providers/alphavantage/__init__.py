@@ -11,6 +11,7 @@ from fin_infra.calendars import calendar_names
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.quotes import Quotes
 from fin_infra.providers.alphavantage import client, frames, symbols, wire
@@ -19,14 +20,27 @@ from fin_infra.providers.base import WHATEVER, Feed, Field, Lookup, Provider, Re
 
 
 class KeyInQuery(httpx.Auth):
-    """The key where this vendor wants it: in the query. It is put there last, so that no log has it."""
+    """The key where this vendor wants it: in the query. It is put there last, so that no log has it.
+
+    Its texts repeat the key. Here alone it is known what to look for, so here it is taken out of the answer, before
+    anybody can keep one as evidence.
+    """
+
+    requires_response_body = True
 
     def __init__(self, key: str) -> None:
         self._key = key
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.url = request.url.copy_merge_params({"apikey": self._key})
-        yield request
+        response = yield request
+        key = self._key.encode()
+        if len(key) >= SHORTEST and key in response.content:
+            response._content = response.content.replace(key, b"***")  # httpx has no other way to change an answer
+
+
+SHORTEST = 6
+"""Characters of a key that can be told from other text. The vendor's have 16; `demo` is a word."""
 
 
 def key_in_query(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -41,7 +55,7 @@ PROVIDER = Provider(
     title="Alpha Vantage",
     base_url="https://www.alphavantage.co",
     domains={
-        "market": ("prices", "quotes", "corporate_actions", "instruments"),
+        "market": ("prices", "intraday_prices", "quotes", "corporate_actions", "instruments"),
         "fx": ("fx_rates",),
     },
     auth=key_in_query,
@@ -65,8 +79,18 @@ PROVIDER = Provider(
             fetch=client.prices,
             feeds=(Feed(Prices, wire.daily, frames.prices),),
             series=Series(
-                ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
-                lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
+                ticker=symbols.priced, lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
+                reach=Reach(row_bytes=150),
+            ),
+        ),
+        Source(
+            kind="series",
+            fetch=client.intraday,
+            feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday_prices),),
+            series=Series(
+                ticker=symbols.priced_within_days, intervals=("5m",),
+                # prices are 15 minutes late without an exchange's licence
+                lags=dict.fromkeys(calendar_names(), timedelta(minutes=20)), reach=Reach(days=31),
             ),
         ),
         Source(
@@ -91,10 +115,7 @@ PROVIDER = Provider(
             kind="series",
             fetch=client.rates,
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
-            series=Series(
-                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.COMPACT - timedelta(days=8),
-                reach=Reach(row_bytes=110),
-            ),
+            series=Series(ticker=symbols.paired, calendar=lambda pair: "FX", reach=Reach(row_bytes=110)),
         ),
     ),
     quota=QUOTA,
@@ -106,7 +127,7 @@ PROVIDER = Provider(
         "FIN_INFRA_ALPHAVANTAGE_PLAN=premium_75 (read 2026-11-24).",
         "Every refusal is a 200 with a text, and one of them repeats the key: texts are sorted, never shown or kept.",
         "No currency stands beside a price: it is that of the listing; pence and cents become the major unit.",
-        "Prices are raw, as traded. Adjusted and intraday series are for paid plans.",
+        "Prices are raw, as traded. Adjusted and intraday series are for paid plans; intraday bars are of US listings.",
         "A call counts whether it succeeds or not, and brings one instrument.",
     ),
     terms=(
