@@ -11,6 +11,7 @@ from fin_infra.calendars import calendar_names
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.quotes import Quotes
 from fin_infra.providers.alphavantage import client, frames, symbols, wire
@@ -41,7 +42,7 @@ PROVIDER = Provider(
     title="Alpha Vantage",
     base_url="https://www.alphavantage.co",
     domains={
-        "market": ("prices", "quotes", "corporate_actions", "instruments"),
+        "market": ("prices", "intraday_prices", "quotes", "corporate_actions", "instruments"),
         "fx": ("fx_rates",),
     },
     auth=key_in_query,
@@ -67,6 +68,15 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
                 lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
+            ),
+        ),
+        Source(
+            kind="series",
+            fetch=client.intraday,
+            feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday_prices),),
+            series=Series(
+                ticker=symbols.priced, intervals=("5m",), lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
+                reach=Reach(days=28, row_bytes=150),
             ),
         ),
         Source(
