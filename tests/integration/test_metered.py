@@ -30,8 +30,8 @@ from tests.plaid_world import broker, investment, plaid_of
 from tests.providers.alpaca.market import market_of
 from tests.providers.alphavantage.market import alpha_of
 from tests.providers.ccxt.exchange import exchange_of
-from tests.providers.snaptrade.broker import brokerage, set_keys, shares, snaptrade_of
 from tests.providers.snaptrade.broker import bought as activity
+from tests.providers.snaptrade.broker import brokerage, set_keys, shares, snaptrade_of
 from tests.providers.stripe.world import identity_world
 from tests.providers.yahoo.market import yahoo_of
 from tests.rates import rates_of
