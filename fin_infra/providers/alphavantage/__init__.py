@@ -18,16 +18,27 @@ from fin_infra.providers.alphavantage import client, frames, symbols, wire
 from fin_infra.providers.alphavantage.quota import A_DAY, COOL_DOWN, QUOTA
 from fin_infra.providers.base import WHATEVER, Feed, Field, Lookup, Provider, Reach, Refusal, Series, Source
 
+SHORTEST = 8
+"""No key is shorter; a few letters might stand anywhere."""
+
 
 class KeyInQuery(httpx.Auth):
-    """The key where this vendor wants it: in the query. It is put there last, so that no log has it."""
+    """The key where this vendor wants it: in the query. It is put there last, so that no log has it.
+
+    Some answers repeat it. It is taken out of them before anybody reads one: an answer may become evidence.
+    """
+
+    requires_response_body = True
 
     def __init__(self, key: str) -> None:
         self._key = key
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.url = request.url.copy_merge_params({"apikey": self._key})
-        yield request
+        response = yield request
+        told = self._key.encode()
+        if len(told) >= SHORTEST and told in response.content:
+            response._content = response.content.replace(told, b"[the key]")
 
 
 def key_in_query(secrets: Mapping[str, str]) -> httpx.Auth:

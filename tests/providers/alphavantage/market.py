@@ -81,6 +81,15 @@ class AlphaWorld(VendorWorld):
             listing.bars[day] = (text, text, text, text, "1000")
             close += Decimal("0.01")
 
+    def minutes(self, symbol: str, day: date, mic: str = "XNYS") -> None:
+        """Bars of five minutes of a session's regular hours, each a cent above the one before."""
+        [session] = get_calendar(mic).sessions(day, day)
+        at, close = session.open_at, Decimal("100.00")
+        while at < session.close_at:
+            text = f"{close:.4f}"
+            self.alpha.listings[symbol].minutes[at] = (text, text, text, text, "10")
+            at, close = at + timedelta(minutes=5), close + Decimal("0.01")
+
     def held(self, instrument: str, column: str = "close") -> dict[str, str]:
         """Bars in the store by session, a column as short text."""
         rows = self.rows("prices", instruments=[instrument])
