@@ -66,9 +66,7 @@ async def test_the_quote_it_decodes_is_ours(market: AlphaWorld) -> None:
     assert row["previous_close"] == theirs["previous close"]
 
 
-async def test_the_rates_it_decodes_are_those_of_our_rows(
-    market: AlphaWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_rates_it_decodes_are_those_of_our_rows(market: AlphaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIN_INFRA_ALPHAVANTAGE_PLAN", "premium_1200")  # every pair is asked for, more than 25
     days = market.sessions("2026-06-01", "2026-11-24")
     market.alpha.pairs["EUR", "USD"] = {day: f"1.1{n:03}" for n, day in enumerate(days)}
