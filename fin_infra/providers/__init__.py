@@ -19,11 +19,13 @@ PROVIDERS: dict[str, str] = {
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "simplefin": "fin_infra.providers.simplefin:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
         "teller",
         "plaid",
+        "simplefin",
     ),
     "brokerage": (
         "alpaca",
