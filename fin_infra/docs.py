@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -227,7 +228,7 @@ QUOTA_EXAMPLES = (
 
 def _setting_type(field: FieldInfo) -> str:
     kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
-    words = {str: "text", int: "integer", float: "number", Path: "path", SecretStr: "secret"}
+    words = {str: "text", int: "integer", float: "number", Decimal: "amount", Path: "path", SecretStr: "secret"}
     signs = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     bounds = [
         f"{said} {getattr(limit, sign):g}"

@@ -40,10 +40,12 @@ def read(
     consistent snapshot. Raises `UsageError` for an unknown dataset or a filter it does not have.
 
     Of prices there is one row a session, chosen among the rows that the arguments ask for: of each instrument one
-    basis (raw before split_adjusted before adjusted: bars of two bases do not join), of each session the provider that
-    comes first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
+    basis (raw before split_adjusted before adjusted: bars of two bases do not join), of those of which a series is up
+    to date: its newest bar at most three days older than the newest of any. Of each session the provider that comes
+    first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
 
-    `adjust` makes one basis of raw prices: `split`, or `total` for dividends too, by the actions held (as of the same
+    `adjust` makes one basis of raw prices: `split`, or `total` for dividends too (also of split-adjusted ones), by the
+    actions held (as of the same
     instant), up to the newest bar there is whatever `until` says; see `engine.adjusting`. Collecting it raises
     `UsageError` when an instrument's corporate actions were never read, or not since a week before its newest bar.
     """
@@ -87,6 +89,9 @@ ALWAYS = ("instrument", "session", "provider", "basis", "close", "currency")
 ACTLESS = frozenset({"crypto", "fx", "cash"})
 """Namespaces of what has no corporate actions."""
 READ_WITHIN = timedelta(days=7)
+UP_TO_DATE = timedelta(days=3)
+"""So far may a series be behind the newest bar of any: a weekend, or one run that failed. One that is further behind
+gives way, whole, to one of another basis."""
 
 
 def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict[str, Any]) -> pl.LazyFrame:
@@ -104,7 +109,7 @@ def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict
         names = [] if columns is None else [*columns, *(predicate.meta.root_names() if predicate is not None else ())]
         needed = list(dict.fromkeys([*ALWAYS, *names]))
         prices = (bars if columns is None else bars.select(needed)).collect()
-        made = adjusted(prices, _actions(prices, asked), adjust)
+        made = adjusted(prices, _actions(prices, asked, adjust), adjust)
         made = made if until is None else made.filter(pl.col("session") <= until)
         made = made if limit is None else made.head(limit)
         made = made if predicate is None else made.filter(predicate)
@@ -113,12 +118,14 @@ def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict
     return register_io_source(scan, schema=bars.collect_schema(), explain_name=f"prices, adjusted by {adjust}")
 
 
-def _actions(prices: pl.DataFrame, asked: Mapping[str, Any]) -> pl.DataFrame:
+def _actions(prices: pl.DataFrame, asked: Mapping[str, Any], adjust: Literal["split", "total"]) -> pl.DataFrame:
     """Their corporate actions, by one provider each. Raises `UsageError` where they are not known."""
     from fin_infra.engine.actions import asked_on
+    from fin_infra.engine.adjusting import MADE_OF
 
-    raw = prices.filter(pl.col("basis") == "raw").group_by("instrument").agg(pl.col("session").max())
-    newest = {name: day for name, day in raw.iter_rows() if name.partition(":")[0] not in ACTLESS}
+    made_of = prices.filter(pl.col("basis").cast(pl.String).is_in(MADE_OF[adjust]))
+    last = made_of.group_by("instrument").agg(pl.col("session").max())
+    newest = {name: day for name, day in last.iter_rows() if name.partition(":")[0] not in ACTLESS}
     known = asked_on(asked["store"])
     if never := sorted(set(newest) - set(known)):
         raise UsageError(
@@ -157,7 +164,10 @@ def _preferred(prices: pl.LazyFrame) -> pl.LazyFrame:
     """One row per instrument and session."""
     place = _place()
     basis, day = pl.col("basis").to_physical(), ("instrument", "session")
-    like_with_like = prices.filter(basis == basis.min().over("instrument"))
+    newest = pl.col("session").max()
+    behind = newest.over("instrument") - newest.over("instrument", "provider", "basis")
+    up_to_date = pl.when(behind <= UP_TO_DATE).then(basis)
+    like_with_like = prices.filter(basis == up_to_date.min().over("instrument"))
     return like_with_like.filter(place == place.min().over(day)).filter(
         pl.col("provider") == pl.col("provider").min().over(day)
     )

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -124,6 +125,27 @@ class Settings(BaseSettings):
         "mem://", repr=False,
         description="where svc-infra keeps lookups: mem:// for each process its own, redis://HOST for several",
     )  # fmt: skip
+    orders_max_notional: Decimal | None = Field(
+        None, gt=0, allow_inf_nan=False,
+        description="what one order may be worth at most, in US dollars; default: 10000 on paper, live none",
+    )  # fmt: skip
+    orders_max_qty: Decimal | None = Field(
+        None, gt=0, allow_inf_nan=False,
+        description="how many units one order may buy or sell at most; default: 1000 on paper, live none",
+    )  # fmt: skip
+    orders_symbols: str = Field(
+        "", description="instruments that may be traded: us:SPY,crypto:bitcoin; default: all on paper, live none"
+    )
+    orders_max_skew: float = Field(
+        10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that our clock and the broker's may differ when an order is sent",
+    )
+    orders_settle_seconds: float = Field(
+        180.0, ge=60, allow_inf_nan=False,
+        description="an order without an answer may arrive for so long still; it is not sent again before",
+    )  # fmt: skip
     locale: str = Field("", description="how tables show money and dates: en_US, de_CH; default: as data is written")
     max_attempts: int = Field(8, ge=1, description="failed attempts before a job becomes a dead letter")
 
@@ -151,11 +173,12 @@ class Settings(BaseSettings):
     @property
     def watched(self) -> list[str]:
         """The instruments of the watchlist. Raises `UsageError` for one that is no InstrumentKey."""
-        keys = [key.strip() for key in self.watchlist.split(",") if key.strip()]
-        for key in keys:
-            if not re.fullmatch(r"[a-z0-9.]+:\S+", key):
-                raise UsageError(f"FIN_INFRA_WATCHLIST: {key!r} is no instrument; write namespace:symbol, like us:SPY")
-        return keys
+        return _instruments("FIN_INFRA_WATCHLIST", self.watchlist)
+
+    @property
+    def tradable(self) -> list[str]:
+        """The instruments that orders may name; none: no list is set. Raises `UsageError` for no InstrumentKey."""
+        return _instruments("FIN_INFRA_ORDERS_SYMBOLS", self.orders_symbols)
 
     @property
     def pairs(self) -> list[str]:
@@ -230,3 +253,11 @@ class Settings(BaseSettings):
         if file is None:
             raise UsageError("set FIN_INFRA_VAULT_KEY or FIN_INFRA_VAULT_KEY_FILE: the store has no file beside it")
         return file.with_name(file.stem + ".key")
+
+
+def _instruments(variable: str, listed: str) -> list[str]:
+    keys = [key.strip() for key in listed.split(",") if key.strip()]
+    for key in keys:
+        if not re.fullmatch(r"[a-z0-9.]+:\S+", key):
+            raise UsageError(f"{variable}: {key!r} is no instrument; write namespace:symbol, like us:SPY")
+    return keys

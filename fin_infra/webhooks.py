@@ -22,6 +22,7 @@ from fin_infra.providers.base import Follows, Provider, WebhookEvent, Webhooks
 from fin_infra.store import Store, Stream
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
+from fin_infra.store.erasing import erase_rows
 from fin_infra.store.tables import ALIASES, CONNECTIONS, META, TABLES, WEBHOOK_KEYS, WEBHOOK_RECEIPTS
 
 LARGEST = 1 << 20  # bytes of a body: no webhook comes near, and nothing is proven before it is hashed
@@ -142,6 +143,8 @@ class Receiver:
     ) -> WebhookReceipt:  # fmt: skip
         if follows == Follows():
             return WebhookReceipt(provider.name, event.name, "nothing", login=event.login)
+        if follows.erase and event.rows:
+            erase_rows(sql, follows.erase, provider.name, event.rows, now)
         linked = _linked(sql, provider.name, event)
         if not linked:
             return WebhookReceipt(provider.name, event.name, "unknown_login", login=event.login)
@@ -279,7 +282,8 @@ def _digest(webhooks: Webhooks, headers: Mapping[str, str], body: bytes) -> str:
 
 
 def _linked(sql: SqlConnection, provider: str, event: WebhookEvent) -> list[Linked]:
-    """The connections of the login, or of the accounts where the webhook names no login. In the order of their ids.
+    """The connections of the login, or of the accounts where the webhook names no login; all, where it is of everyone.
+    In the order of their ids.
 
     A login that a re-link has put another in the place of says nothing of the connection any more.
     """
@@ -294,6 +298,8 @@ def _linked(sql: SqlConnection, provider: str, event: WebhookEvent) -> list[Link
         ids = select(ALIASES.c.connection_id).where(
             ALIASES.c.kind == "login", ALIASES.c.vendor_id == event.login, ~replaced
         )
+    elif event.everyone:
+        ids = select(CONNECTIONS.c.connection_id).where(CONNECTIONS.c.provider == provider)
     elif event.accounts:
         named = list(event.accounts[:MOST_ACCOUNTS])
         accounts = TABLES["accounts"].c

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +12,15 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fin_infra.engine import SyncReport
+from fin_infra.engine.backfilling import Backfill, plan
+from fin_infra.providers import resolve
 from fin_infra.providers.coingecko.simulator import CoingeckoSimulator
 from fin_infra.providers.simulating import Fault
+from fin_infra.providers.transport import Transport
+from fin_infra.runtime import Runtime
 from fin_infra.settings import Settings
 from fin_infra.testing import VirtualClock, serve
+from tests.backfill_world import quiet_project
 from tests.world import VendorWorld
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -32,7 +37,19 @@ class CoinWorld(VendorWorld):
     def __init__(self, folder: Path, sim: CoingeckoSimulator, url: str, clock: VirtualClock, watched: str) -> None:
         super().__init__(folder, url, clock)
         self.sim = sim
+        self.urls = {self.vendor: url}
         self.watch(watched)
+
+    def runtime(self, **more: Any) -> Runtime:
+        return Runtime(self.settings, now=self.clock, on_report=self.reports.append, **{"base_urls": self.urls, **more})
+
+    @asynccontextmanager
+    async def http(self) -> AsyncIterator[Transport]:
+        """The way of the one connection to the vendor."""
+        async with self.runtime() as runtime:
+            [connection] = runtime.connections.all()
+            secrets = runtime.connections.secrets(connection)
+            yield runtime.http.transport(resolve(self.vendor), connection, secrets, "interactive")
 
     def watch(self, watched: str, **more: Any) -> None:
         self.settings = Settings(
@@ -40,6 +57,10 @@ class CoinWorld(VendorWorld):
         )
 
     async def link(self, **secrets: str) -> str:
+        """With a free key, unless another credential is given; `api_key=""` for none."""
+        secrets = {"api_key": "CG-free", **secrets}
+        self.sim.demo_keys.add("CG-free")
+        secrets = {name: value for name, value in secrets.items() if value}
         return (await self.linked(secrets, "ada")).connection_id
 
     async def sync(self, dataset: str = "prices", after: timedelta = timedelta(), **more: Any) -> SyncReport:
@@ -55,10 +76,29 @@ class CoinWorld(VendorWorld):
             close += Decimal("0.001")
             day += timedelta(days=1)
 
+    async def backfill(self, first: str, last: str | None = None, coin: str = "bitcoin") -> Backfill:
+        """Older rows of a coin, in the background, until nothing more happens."""
+        self.settings = self.settings.model_copy(update={"project": quiet_project(self.folder / "quiet")})
+        async with self.runtime() as runtime:
+            [connection] = runtime.connections.all()
+            days = date.fromisoformat(first), date.fromisoformat(last) if last else None
+            made = plan(runtime.store, connection, "prices", [f"crypto:{coin}"], *days, self.clock())
+            assert made.nothing is None, made.nothing
+            books = runtime.backfiller.books
+            wish = books.create(made.connection, "prices", made.subjects, made.first, made.last, made.chunks)
+            runtime.queue.enqueue_many([wish.order])
+        for _ in range(30):
+            await self.work(timedelta(seconds=30))
+            async with self.runtime() as runtime:
+                if (now := runtime.backfiller.books.get(wish.backfill_id)).state != "running":
+                    return now
+        raise AssertionError(f"not done: {now}")
+
     def held(self, coin: str = "bitcoin") -> dict[date, Decimal]:
         return {row["session"]: row["close"] for row in self.rows("prices", instruments=[f"crypto:{coin}"])}
 
     def findings(self) -> dict[str, str]:
+        """Kind → detail of those that are open."""
         return {row["kind"]: row["detail"] for row in self.rows("findings") if row["state"] == "open"}
 
     def asked(self, path: str = "/market_chart/range") -> list[dict[str, str]]:

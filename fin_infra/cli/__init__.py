@@ -15,11 +15,13 @@ from fin_infra.cli import (
     demo,
     doctor,
     explain,
+    identity,
     init,
     instruments,
     jobs,
     keys,
     migrate,
+    orders,
     plan,
     providers,
     quarantine,
@@ -55,12 +57,14 @@ app.command("explain")(explain.explain)
 app.command("quotas")(quotas.quotas)
 app.command("plan")(plan.plan)
 app.command("worth")(worth.worth)
+app.add_typer(orders.app, name="orders")
 app.command("read")(read.read)
 app.command("replay")(replay.replay)
 app.add_typer(runs.app, name="runs")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(identity.app, name="identity")
 app.add_typer(instruments.app, name="instruments")
 app.add_typer(calendar.app, name="calendar")
 app.command("migrate")(migrate.migrate)

@@ -38,6 +38,7 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
     yield _check("freshness", lambda: _fresh(settings))
     yield _check("quarantine", lambda: _quarantined(settings))
     yield _check("watchlist", lambda: _watched(settings))
+    yield _check("orders", lambda: _orders(settings))
     yield from _vendors(settings)
 
 
@@ -163,6 +164,25 @@ def _quarantined(settings: Settings) -> tuple[bool, str]:
     count = len(store.quarantined())
     store.close()
     return True, f"{count} entries" + ("; see fin-infra quarantine ls" if count else "")
+
+
+def _orders(settings: Settings) -> tuple[bool, str]:
+    """Orders of which nobody knows whether they were placed, and sessions that a broker's calendar has otherwise."""
+    from fin_infra.datasets.operations import Findings
+    from fin_infra.orders import OPEN, OrderBooks
+    from fin_infra.orders.calendar import KIND
+    from fin_infra.store import open_store
+    from fin_infra.store.opening import utc_now
+
+    store = open_store(settings.store_url)
+    unknown = [order for order in OrderBooks(store, utc_now).all() if order.state in OPEN]
+    differing = store.records(Findings, {"kind": KIND, "state": "open"})
+    store.close()
+    if unknown:
+        return False, f"of {len(unknown)} orders nobody knows whether they were placed; fin-infra orders settle tells"
+    if differing:
+        return False, f"a broker's calendar is not ours: {differing[0]['detail']}; fin-infra orders check looks again"
+    return True, "of every order it is known what became of it"
 
 
 def _vendors(settings: Settings) -> Iterator[tuple[str, bool, str]]:

@@ -16,11 +16,12 @@ from sqlalchemy import select
 from fin_infra.datasets.base import Built
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.prices import Prices
+from fin_infra.engine.comparing import asked_by, doubts
 from fin_infra.engine.parts import Place
 from fin_infra.engine.reconcile import Doubt
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import MISSED_APART, Judged, Spot
-from fin_infra.engine.splits import Step, held_back, steps
+from fin_infra.engine.splits import Step, explaining, held_back, steps
 from fin_infra.providers.base import Want
 from fin_infra.store import Change, Query, Store
 from fin_infra.store.tables import CURSORS
@@ -40,6 +41,34 @@ def asked_about(run: Run) -> list[Want]:
 
 
 def taken_over(run: Run, built: Built, wants: Sequence[Want], place: Place, store: Store) -> Change:
+    """One complete answer about these instruments, and where it differs from what other vendors said of them."""
+    change = _taken_over(run, built, wants, place, store)
+    run.doubts += [(CorporateActions.dataset_name(), doubt) for doubt in _compared(run, change, wants, store)]
+    return change
+
+
+def _compared(run: Run, change: Change, wants: Sequence[Want], store: Store) -> list[Doubt]:
+    """What vendors tell differently once this change is made: see `comparing`."""
+    names, own = [want.instrument for want in wants], run.connection.provider
+    asked = asked_by(store, names)
+    asked[own] = {**asked.get(own, {}), **dict.fromkeys(names, run.started_at.date())}
+    if len(asked) < 2:
+        return []
+    key = CorporateActions.key()
+    gone = {tuple(part) for part in change.removed}
+    held = known_actions(store, names).join(change.rows, on=key, how="anti")
+    kept = [_key(row) not in gone for row in held.select(key).iter_rows()]
+    rows = pl.concat([held.filter(pl.Series(kept, dtype=pl.Boolean)), change.rows])
+    rows = rows.filter(pl.col("instrument").is_in(names))
+    if not (found := doubts(rows, asked)):
+        return []
+    about = sorted({doubt.subject.partition(" ")[0] for doubt in found})
+    bars = pl.concat(list(store.read(Prices, Query(instruments=about), ["instrument", "session"])))
+    first = dict(bars.group_by("instrument").agg(pl.col("session").min()).iter_rows())
+    return doubts(rows, asked, first)
+
+
+def _taken_over(run: Run, built: Built, wants: Sequence[Want], place: Place, store: Store) -> Change:
     """One complete answer about these instruments: what came, and which held actions the vendor has withdrawn.
 
     One or two that are missing beside others of their instrument are withdrawn. When more is missing, or all of an
@@ -118,13 +147,13 @@ def unstepped(run: Run, judged: Judged, held: pl.DataFrame, spots: dict[str, Spo
     actions = pl.concat(list(store.read(CorporateActions, Query(instruments=names, since=first))))
 
     def agreed(step: Step) -> bool:
-        """Whether raw bars of another vendor step just so."""
+        """Whether bars of another vendor step just so, each by what may move its own basis."""
         query = Query(instruments=[step.instrument], since=step.before, until=step.session)
-        bars = pl.concat(list(store.read(Prices, query))).filter(
-            (pl.col("basis") == "raw") & (pl.col("provider") != run.connection.provider)
+        bars = pl.concat(list(store.read(Prices, query))).filter(pl.col("provider") != run.connection.provider)
+        others = [(str(basis), part) for (_, basis), part in bars.group_by("provider", "basis")]
+        return any(
+            other.near == step.near for basis, part in others for other in steps(part, explaining(actions, basis))
         )
-        others = [part for _, part in bars.group_by("provider")]
-        return any(other.near == step.near for part in others for other in steps(part, actions))
 
     return held_back(judged, held, actions, spots, run.started_at, agreed)
 

@@ -21,8 +21,11 @@ from fin_infra.errors import FrameError, UsageError
 
 Kind = Literal["split", "total"]
 Action = tuple[date, str, Fraction | None, Decimal | None, str | None]
-"""Ex-date, kind, new shares per old, amount, its currency."""
+"""Ex-date, kind, new shares per old, amount, its currency. Of a dividend that is "told" in the shares of a later day:
+how many of those one of its own day has become."""
 BASIS: Mapping[Kind, str] = {"split": "split_adjusted", "total": "adjusted"}
+MADE_OF: Mapping[Kind, tuple[str, ...]] = {"split": ("raw",), "total": ("raw", "split_adjusted")}
+"""Which bases a basis is made of. What is adjusted for dividends cannot be told from splits again."""
 FIGURES = ("open", "high", "low", "close")
 ONE = Fraction(1)
 ROW = "#row"
@@ -33,11 +36,12 @@ def adjusted(prices: pl.DataFrame, actions: pl.DataFrame, kind: Kind = "split") 
 
     `prices`: columns of `Prices`, at least instrument, session, basis and close; `actions`: of `CorporateActions`, of
     each instrument and ex-date and kind one row. Rows come back in their order, raw ones as `split_adjusted` or
-    `adjusted`; rows that are it already come back as they are.
+    `adjusted`; rows that are it already come back as they are. Split-adjusted ones are made total by dividends alone.
 
     - split: a price before `ex_on` is multiplied by old/new shares, a volume by new/old.
     - total: also by 1 - amount / close, the raw close of the last bar before `ex_on`. The amount is per share as held
-      before that day, also where a split has the same `ex_on`. Volumes know splits alone.
+      before that day, also where a split has the same `ex_on`. Volumes know splits alone. A split-adjusted close is
+      counted in shares of the newest bar: the amount is brought to those by the splits from `ex_on` on.
     - An action counts once the series has a bar of its `ex_on` or later: one that is only announced changes nothing.
 
     Raises `UsageError` where the basis of a row cannot become the one asked for, where two actions of one kind and day
@@ -46,21 +50,22 @@ def adjusted(prices: pl.DataFrame, actions: pl.DataFrame, kind: Kind = "split") 
     """
     if kind not in BASIS:
         raise UsageError(f"prices are adjusted by split or total, not by {kind!r}")
-    other = prices.filter((pl.col("basis") != "raw") & (pl.col("basis").cast(pl.String) != BASIS[kind]))
+    stored = pl.col("basis").cast(pl.String)
+    other = prices.filter(~stored.is_in([*MADE_OF[kind], BASIS[kind]]))
     if not other.is_empty():
-        name, basis = other.select("instrument", pl.col("basis").cast(pl.String)).row(0)
-        raise UsageError(f"bars of {name} are {basis}: {BASIS[kind]} ones can only be made of raw ones")
+        name, basis = other.select("instrument", stored).row(0)
+        whole = " and ".join(MADE_OF[kind])
+        raise UsageError(f"bars of {name} are {basis}: {BASIS[kind]} ones can only be made of {whole} ones")
     known = _by_instrument(actions)
     numbered = prices.with_row_index(ROW)
-    raw = numbered.filter(pl.col("basis") == "raw")
-    parts = [numbered.filter(pl.col("basis") != "raw")]
-    untouched = raw.filter(~pl.col("instrument").is_in(list(known)))
-    parts.append(untouched)
-    series = [name for name in ("instrument", "provider") if name in prices.columns]
-    for (name, *_), bars in raw.filter(pl.col("instrument").is_in(list(known))).group_by(series, maintain_order=True):
-        parts += _adjusted(str(name), bars.sort("session"), known[str(name)], kind)
+    of = stored.is_in(MADE_OF[kind]) & pl.col("instrument").is_in(list(known))
+    parts = [numbered.filter(~of)]
+    series = [name for name in ("instrument", "basis", "provider") if name in prices.columns]
+    for (name, kept, *_), bars in numbered.filter(of).group_by(series, maintain_order=True):
+        acted = known[str(name)] if kept == "raw" else _told_in_shares_of(bars["session"].max(), known[str(name)])
+        parts += _adjusted(str(name), bars.sort("session"), acted, kind)
     made = pl.concat(parts).sort(ROW).drop(ROW)
-    basis = pl.when(pl.col("basis") == "raw").then(pl.lit(BASIS[kind])).otherwise(pl.col("basis").cast(pl.String))
+    basis = pl.when(stored.is_in(MADE_OF[kind])).then(pl.lit(BASIS[kind])).otherwise(stored)
     return made.with_columns(basis.cast(prices.schema["basis"]).alias("basis"))
 
 
@@ -77,6 +82,29 @@ def _by_instrument(actions: pl.DataFrame) -> dict[str, list[Action]]:
     return known
 
 
+def _told_in_shares_of(newest: object, actions: Sequence[Action]) -> list[Action]:
+    """The dividends, each for a share of this day: what a split made of the shares since is taken off the amount.
+
+    A split whose ex-date is behind the newest bar is in none of the bars, and one of the very ex-date of a dividend
+    came after it: the amount is for a share as it was the day before.
+    """
+    assert isinstance(newest, date)
+    made: list[Action] = []
+    for ex_on, what, _, amount, currency in actions:
+        if what == "dividend" and amount is not None:
+            made.append((ex_on, "told", shares_from(actions, ex_on, newest), amount, currency))
+    return made
+
+
+def shares_from(actions: Sequence[Action], first: date, last: date) -> Fraction:
+    """How many shares of the day `last` one held before the day `first` has become."""
+    made = ONE
+    for ex_on, what, ratio, _, _ in actions:
+        if what == "split" and ratio is not None and first <= ex_on <= last:
+            made *= ratio
+    return made
+
+
 def _adjusted(name: str, bars: pl.DataFrame, actions: Sequence[Action], kind: Kind) -> list[pl.DataFrame]:
     """Stretches of one series, each with its own factor. `bars`: raw, by session."""
     sessions: list[date] = bars["session"].to_list()
@@ -90,17 +118,17 @@ def _adjusted(name: str, bars: pl.DataFrame, actions: Sequence[Action], kind: Ki
             break  # no bar is older, and all further actions are older still
         stretches.append(_times(bars[begin:end], price, volume, name))
         end = begin
-        if ratio is not None:
+        if what == "split" and ratio is not None:
             price, volume = price / ratio, volume * ratio
         else:
             assert amount is not None
-            price *= _kept(name, ex_on, amount, currency, bars.row(begin - 1, named=True))
+            price *= _kept(name, ex_on, Fraction(amount) / (ratio or ONE), currency, bars.row(begin - 1, named=True))
     stretches.append(_times(bars[:end], price, volume, name))
     return stretches
 
 
-def _kept(name: str, ex_on: date, amount: Decimal, currency: str | None, before: Mapping[str, object]) -> Fraction:
-    """What is left of a share's value when so much of it is paid out. `before`: the last bar before."""
+def _kept(name: str, ex_on: date, amount: Fraction, currency: str | None, before: Mapping[str, object]) -> Fraction:
+    """What is left of a share's value when so much of it is paid out. `before`: the last bar before, in its shares."""
     listed = before.get("currency")
     if currency is not None and listed is not None and currency != listed:
         raise UsageError(
@@ -109,11 +137,12 @@ def _kept(name: str, ex_on: date, amount: Decimal, currency: str | None, before:
     close = before["close"]
     assert isinstance(close, Decimal)
     if not 0 < amount < close:
+        told = Decimal(amount.numerator) / Decimal(amount.denominator)
         raise FrameError(
-            f"the dividend of {name} on {ex_on} is {amount.normalize():f}, its close before was {close.normalize():f}: "
+            f"the dividend of {name} on {ex_on} is {told.normalize():f}, its close before was {close.normalize():f}: "
             "no factor is made of that; look at both with fin-infra read"
         )
-    return ONE - Fraction(amount) / Fraction(close)
+    return ONE - amount / Fraction(close)
 
 
 def _times(bars: pl.DataFrame, price: Fraction, volume: Fraction, name: str) -> pl.DataFrame:

@@ -28,8 +28,8 @@ UNWANTED = "all of its accounts are left out: fin-infra connections take-in"
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
-    "holdings_total", "not_adjusted", "unexplained_jump",
-    "wrong_identifier",
+    "holdings_total", "not_adjusted", "unexplained_jump", "standing_in",
+    "wrong_identifier", "unknown_to_vendor",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
 SEEN = ("failed_calls", "waited_ms", "slowest_ms", "vendor_limit", "vendor_remaining", "vendor_reset_at")
@@ -203,6 +203,8 @@ class Disproved:
                 return not self._in_review(row["subject"])
             case "unresolved_instrument" if row["dataset"] == "activities":  # an older row may not come again
                 return row["subject"].partition(" ")[2] in own_ids(self._run, self._store)
+            case "actions_disagree":
+                return self._answered(row)
             case kind if kind in SETTLED_BY_A_GOOD_RUN:
                 return self._read_wholly(row) and not _about_others(self._run, row)
             case _:
@@ -253,7 +255,16 @@ class Disproved:
             want for part, pages in self._run.pages.items() if part in self._run.complete and part[0] == name
             for page in pages for want in page.wants if want.instrument == instrument
         ]  # fmt: skip
+        if any(want.interval for want in wants):
+            wants = [want for want in wants if subject.startswith(f"{want.subject} ")]
+            day = day.partition(" ")[2][:10]
         return any(not day or want.first.isoformat() <= day <= want.last.isoformat() for want in wants)
+
+    def _answered(self, row: Row) -> bool:
+        """There is a whole answer of this run about the instrument that the subject begins with."""
+        name = row["subject"].partition(" ")[0]
+        parts = [pages for part, pages in self._run.pages.items() if part in self._run.complete]
+        return any(want.instrument == name for pages in parts for page in pages for want in page.wants)
 
     def _in_review(self, transaction_id: str) -> bool:
         mine = {"tenant_id": self._run.connection.tenant_id, "transaction_id": transaction_id, "status": "review"}
@@ -262,7 +273,7 @@ class Disproved:
 
 def _about_others(run: Run, row: Row) -> bool:
     """Whether a finding is about an instrument that this run did not look at."""
-    if row["kind"] == "unpriced":
+    if row["kind"] in ("unpriced", "standing_in"):
         return run.ordered is not None
     return (
         row["dataset"] == "instruments"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,14 +12,18 @@ from typing import Any
 
 import polars as pl
 
+from fin_infra.connections import Connection
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
+from fin_infra.datasets.operations import Streams
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
+from fin_infra.engine import intraday
 from fin_infra.engine.actions import (
     asked_about,
     delistings,
@@ -30,6 +35,7 @@ from fin_infra.engine.actions import (
 from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
+from fin_infra.engine.listing import listed
 from fin_infra.engine.naming import named, own_ids_resolved
 from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -37,11 +43,14 @@ from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcil
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import Listing, Shape, judge, known_calendar, open_doubts, shape_of, wants_of
 from fin_infra.engine.splits import jump_doubts
+from fin_infra.engine.standing_in import BEYOND_PLAN, REFUSED, Before, earlier, lacking, standing_in
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
+from fin_infra.providers import REGISTRY, declared
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
-from fin_infra.store import Change, Query, Store
+from fin_infra.store import Change, Query, Store, Stream
 
+NO_BARS = {"instrument": pl.String(), "session": pl.Date()}
 ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
 
 
@@ -62,8 +71,13 @@ UNIVERSE: Mapping[type[Dataset], Universe] = {FxRates: _pairs}
 """By what the stream feeds; any other is about what the tenant holds or ever held, and what is watched."""
 
 
-def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
-    """What a source per instrument is asked for: sessions of a series, or each instrument once."""
+def wanted(
+    run: Run, place: Place, store: Store, listed: Sequence[str], tenants: Callable[[], Sequence[Connection]]
+) -> list[Want]:  # fmt: skip
+    """What a source per instrument is asked for: sessions of a series, or each instrument once.
+
+    `tenants`: all connections of its tenant, which tell who stands before it in a fallback order.
+    """
     series, now = run.source.series, run.started_at
     assert series is not None
     universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
@@ -76,11 +90,51 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     if run.source.kind != "series":
         return _undescribed(run, place.get("asked", {}))
     spots = place.get("instruments", {})
-    anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
+    if _is_intraday(run):
+        wants = intraday.wants_of(series, run.instruments, spots, now)
+        return _ranked(wants, pl.DataFrame(schema=NO_BARS), store.holders(run.connection.tenant_id), listed)
+    listings = _listings(run, store)
+    _stand_in(run, place, store, tenants, listings)
+    asked = [name for name in run.instruments if name not in run.brought]
+    anew = any(spots.get(name, {}).get("redo") for name in asked)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
-    bars = _bars(run, run.instruments, since, store, narrow=True)
-    wants = wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+    bars = _bars(run, asked, since, store, narrow=True)
+    wants = wants_of(series, asked, bars, spots, now, listings)
     return _ranked(wants, bars, store.holders(run.connection.tenant_id), listed) if _is_prices(run) else wants
+
+
+def _stand_in(
+    run: Run, place: Place, store: Store, tenants: Callable[[], Sequence[Connection]], listings: Mapping[str, Listing]
+) -> None:  # fmt: skip
+    """Says of the run what is asked for in place of a provider before it, and what is not. See `standing_in`."""
+    order = REGISTRY.order(run.source.lead)
+    if run.ordered is not None or run.connection.provider not in order[1:]:
+        return
+    stand = [_before(one, run, store) for one in earlier(tenants(), run.connection, order)]
+    if not (before := [one for one in stand if one is not None]):
+        return
+    now = run.started_at
+    place["lacking"] = lacking(before, run.instruments, place.get("lacking", {}), now)
+    run.standing_in = standing_in(before, run.instruments, place["lacking"], listings, now)
+    run.brought = frozenset(run.instruments) - run.standing_in.keys()
+
+
+def _before(connection: Connection, run: Run, store: Store) -> Before | None:
+    """How a connection that comes before stands; None of one whose vendor has no such series."""
+    source = declared(connection.provider).source(run.source.lead)
+    if source is None or source.series is None or source.kind != "series":
+        return None
+    stream = Stream(connection.connection_id, source.lead)
+    if connection.state != "active" or REGISTRY.off(connection.provider) is not None:
+        return Before(connection.provider, source.series, "has no active connection")
+    mine = {"connection_id": stream.connection_id, "dataset": stream.dataset}
+    if any(row["error_code"] in REFUSED for row in store.records(Streams, mine)):
+        return Before(connection.provider, source.series, "refuses its credential")
+    spots = json.loads(store.cursor(stream, connection.generation).body).get("instruments", {})
+    since = run.started_at.date() - source.series.history - timedelta(days=7)
+    held = bars_of(shape_of(source), connection.provider, run.instruments, since, store, narrow=True)
+    newest = dict(held.group_by("instrument").agg(pl.col("session").max()).iter_rows())
+    return Before(connection.provider, source.series, None, spots, newest)
 
 
 def _ranked(
@@ -132,13 +186,18 @@ def _priced_now(run: Run) -> list[Want]:
 
 
 def _bars(run: Run, names: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
-    """Rows of this vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
-    shape = _shape(run)
+    return bars_of(_shape(run), run.connection.provider, names, since, store, narrow=narrow)
+
+
+def bars_of(
+    shape: Shape, provider: str, names: Sequence[str], since: date, store: Store, *, narrow: bool = False
+) -> pl.DataFrame:  # fmt: skip
+    """Rows of a vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
     if "instrument" not in shape.parts:
-        own = {"provider": run.connection.provider, shape.day: (">=", since)}
+        own = {"provider": provider, shape.day: (">=", since)}
         held = [store.rows(shape.schema, {**shape.where(name), **own}) for name in names]
         return shape.keyed(pl.concat([shape.schema.empty(), *held])).sort("instrument", "session")
-    same = {"provider": run.connection.provider, **(shape.same or {})}
+    same = {"provider": provider, **(shape.same or {})}
     columns = [*shape.parts, shape.day, "state", *same] if narrow else None
     parts = store.read(shape.schema, Query(instruments=names, since=since), columns)
     mine = pl.all_horizontal(pl.col(name) == value for name, value in same.items())
@@ -149,6 +208,10 @@ def _shape(run: Run) -> Shape:
     return shape_of(run.source)
 
 
+def _is_intraday(run: Run) -> bool:
+    return _shape(run).schema is IntradayPrices
+
+
 def _is_prices(run: Run) -> bool:
     return _shape(run).schema is Prices
 
@@ -157,6 +220,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
     """One change per dataset from all complete parts of the answer. Moves `place` on and fills the run's doubts."""
     changes: dict[type[Dataset], list[Change]] = {}
     for feed in run.source.feeds:
+        if run.source.listing is not None:
+            changes[feed.schema] = [listed(run, feed, ask, place)]
+            continue
         for part, pages in run.pages.items():
             if part[0] != feed.schema.dataset_name() or part not in run.complete:
                 continue
@@ -165,7 +231,9 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                 continue
             built = _built(run, ask, part[0], part[1], pages, store)
             if built is not None:
-                if run.source.kind == "series":
+                if run.source.kind == "series" and feed.schema is IntradayPrices:
+                    change = _intraday(run, built, pages, place, store)
+                elif run.source.kind == "series":
                     change = _series(run, built, pages[0].wants, place, store)
                 elif feed.schema is CorporateActions:
                     change = taken_over(run, built, pages[0].wants, place, store)
@@ -218,6 +286,8 @@ def _built(run: Run, ask: Ask, dataset: str, subject: str | None, pages: list[Pa
     """Rows of one account's pages, under our ids. A page of the wrong shape fails its account alone."""
     feed = run.source.feed(dataset)
     account = run.accounts.get(subject) if subject else None
+    if pages[0].wants:  # an answer may not say what it is about
+        ask = replace(ask, wants=pages[0].wants)
     try:
         built = feed.frames([value_of(feed.parse, page) for page in pages], ask, account)
     except Exception as error:
@@ -317,9 +387,11 @@ def _as_transactions(rows: pl.DataFrame, dataset: str) -> pl.DataFrame:
     if dataset == "transactions":
         return rows
     row_id, cut = WINDOWED[dataset]
+    told = pl.col("kind", "instrument", "quantity").cast(pl.String).fill_null("")
     return rows.rename({row_id: "transaction_id"}).with_columns(
-        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String)
-    )
+        booked_on=pl.col(cut).dt.date(), status=pl.lit("posted"), pending_transaction_id=pl.lit(None, pl.String),
+        description=pl.concat_str(told, separator=" "),
+    )  # fmt: skip
 
 
 def _spot(
@@ -445,21 +517,48 @@ def _series(run: Run, built: Built, wants: Sequence[Want], place: Place, store: 
     return Change(shape.schema, done.rows)
 
 
+def _intraday(run: Run, built: Built, pages: Sequence[Page], place: Place, store: Store) -> Change:
+    """Rows of one answer, judged: see `intraday`. Nothing is ever removed."""
+    series, wants = run.source.series, pages[0].wants
+    assert series is not None
+    held = [
+        store.rows(IntradayPrices, {
+            "instrument": want.instrument, "interval": want.interval, "provider": run.connection.provider,
+            "start_at": (">=", want.since or datetime.combine(want.first, time(), UTC)),
+        })
+        for want in wants
+    ]  # fmt: skip
+    reaches = max((page.reaches for page in pages if page.reaches is not None), default=None)
+    done = intraday.judge(built, wants, pl.concat(held), place.setdefault("instruments", {}), series, reaches)
+    set_aside(run, IntradayPrices, done.strays)
+    run.doubts += [(IntradayPrices.dataset_name(), doubt) for doubt in done.doubts]
+    for name, newest in done.rows.group_by("instrument").agg(pl.col("start_at").max()).iter_rows():
+        run.newest[name] = max(newest.isoformat(timespec="minutes"), run.newest.get(name, ""))
+    return Change(IntradayPrices, done.rows)
+
+
 def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     """What is remembered of instruments that failed or left, and what is still wrong with the others."""
     spots, dataset, word = place.setdefault("instruments", {}), run.source.lead, _shape(run).word
+    for name in run.answered:
+        spots.get(name, {}).pop(BEYOND_PLAN, None)
     for name, error in run.failed.items():
         if error.code == "unknown_symbol":
             spots.setdefault(name, {})["refused"] = ask.at.date().isoformat()
+        if error.code == "plan_limit":
+            spots.setdefault(name, {})[BEYOND_PLAN] = ask.at.date().isoformat()
     if run.ordered is None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
         detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
         run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+        run.doubts += [(dataset, Doubt("standing_in", name, why)) for name, why in run.standing_in.items()]
     if _is_prices(run):
         no_longer_missed(spots, delistings(store, ask.at.date()))
-    run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
-    run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
+    looked = {name: spot for name, spot in spots.items() if name not in run.brought}  # what others bring lacks nothing
+    run.doubts += [(dataset, doubt) for doubt in open_doubts(looked, sorted(looked))]
+    run.doubts += [(dataset, doubt) for doubt in intraday.open_doubts(looked, sorted(looked))]
+    run.doubts += [(dataset, doubt) for doubt in jump_doubts(looked, partial(known_actions, store))]
 
 
 def _unpriced(run: Run, store: Store) -> list[str]:

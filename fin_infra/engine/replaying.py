@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from fin_infra.datasets.base import Built, Reject
+from fin_infra.engine import intraday
 from fin_infra.engine.series import judged_alone, shape_of
 from fin_infra.errors import UsageError
 from fin_infra.providers.base import Account, Ask, Feed, Provider, Reply, Source, Want
@@ -64,7 +65,10 @@ def replay(provider: Provider, dataset: str, answers: Sequence[Recorded], contex
     built = _folded(feed, pages, ask, account) if source.kind == "cursor" else feed.frames(pages, ask, account)
     if source.series is not None and source.kind == "series":
         first, last = _day(context, "from"), _day(context, "until")
-        built = judged_alone(built, source.series, first, last, shape_of(source))
+        if source.series.intervals:
+            built = intraday.judged_alone(built, source.series, first, last)
+        else:
+            built = judged_alone(built, source.series, first, last, shape_of(source))
     announced = bool(getattr(pages[-1][0], "next_page_token", None))
     return Replayed(built.good, built.rejects, built.differing, announced)
 
@@ -86,12 +90,15 @@ def _folded(feed: Feed, pages: Sequence[tuple[Any, datetime]], ask: Ask, account
 
 
 def _wants(source: Source, context: Mapping[str, str]) -> Sequence[Want]:
-    """The instrument that the context names, of answers that do not say what they are about."""
-    if source.series is None or "instrument" not in context:
+    """The instrument that the context names, and the interval, of answers that do not say what they are about."""
+    if source.series is None or not {"instrument", "interval"} & context.keys():
         return ()
-    name = context["instrument"]
+    name, interval = context.get("instrument", ""), context.get("interval", "")
+    if interval and interval not in source.series.intervals:
+        known = ", ".join(source.series.intervals) or "none shorter than a day"
+        raise UsageError(f"context interval={interval!r} is none that is synced; there are: {known}")
     first, last = _day(context, "from") or date.min, _day(context, "until") or date.max
-    return (Want(name, source.series.ticker(name) or "", first, last),)
+    return (Want(name, source.series.ticker(name) or "", first, last, interval),)
 
 
 def _day(context: Mapping[str, str], key: str) -> date | None:

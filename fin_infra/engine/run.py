@@ -53,6 +53,8 @@ class Run:
     follow: Sequence[str] = ()  # accounts, by the vendor's ids, that are asked about one by one
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
+    brought: frozenset[str] = frozenset()  # of those what a provider before this one brings: not asked for
+    standing_in: Mapping[str, str] = field(default_factory=dict)  # of those what none before it brings, and why
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
     answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew
@@ -64,6 +66,7 @@ class Run:
     resolved: dict[str, str] = field(default_factory=dict)  # vendor's own ids → keys that aliases say they mean
     named: list[Alias] = field(default_factory=list)  # names that this run learned
     traffic: Traffic | None = None  # what became of its calls; None before it asks
+    erased: frozenset[str] = frozenset()  # rows, by the vendor's ids, of which no version may stay
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether an account's owner does not want it."""
@@ -113,6 +116,13 @@ class Run:
             self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
         else:
             self.failed[instrument] = error
+
+    def row_failed(self, dataset: str, row: str, error: FinInfraError) -> None:
+        """This row alone. One that the vendor does not know under this credential stays as it is, and is told."""
+        if error.code == "not_found":
+            self.doubts.append((dataset, Doubt("unknown_to_vendor", row, error.message)))
+        else:
+            self.account_failed(dataset, row, error)
 
     def account_failed(self, dataset: str, vendor_id: str, error: FinInfraError) -> None:
         """This account alone; the others go on."""

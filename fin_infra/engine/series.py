@@ -17,6 +17,7 @@ import polars as pl
 from fin_infra.calendars import Calendar, calendar_names, get_calendar
 from fin_infra.datasets.base import INSTANT, Built, Dataset, Reject
 from fin_infra.datasets.fx_rates import FxRates
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.engine.gaps import SPANS, gaps
 from fin_infra.engine.reconcile import Doubt
@@ -89,7 +90,11 @@ PRICES = Shape(
     basis="close", same={"basis": "raw"},
 )  # fmt: skip
 RATES = Shape(FxRates, ("base", "quote"), "rate_on", ("rate",), "rates", prefix="fx:")
-SHAPES: Mapping[type[Dataset], Shape] = {shape.schema: shape for shape in (PRICES, RATES)}
+INTRADAY = Shape(
+    IntradayPrices, ("instrument",), "start_at", ("open", "high", "low", "close", "volume"), "intraday bars"
+)  # fmt: skip
+"""Asked for and judged by `intraday`, not here: its rows are of moments, and of several intervals."""
+SHAPES: Mapping[type[Dataset], Shape] = {shape.schema: shape for shape in (PRICES, RATES, INTRADAY)}
 
 
 def shape_of(source: Source) -> Shape:
@@ -114,7 +119,7 @@ def wants_of(
     expected: dict[str, Expected] = {}
     for instrument in instruments:
         calendar, spot = known_calendar(series, instrument), spots.get(instrument, {})
-        if series.ticker(instrument) is not None and calendar is not None and not _refused(spot, now):
+        if series.ticker(instrument) is not None and calendar is not None and not is_refused(spot, now):
             expected[instrument] = expected_of(series, calendar, spot, now, (listings or {}).get(instrument, ALWAYS))
     spans = [(name, those.calendar.name, those.first, those.last) for name, those in expected.items()]
     missing: dict[str, list[tuple[date, date]]] = {}
@@ -145,7 +150,9 @@ def _span(
     first = earlier[0] if earlier else begin
     if any(day >= late for day in expected.gone) or spot.get("head", "") > late.isoformat():
         first = max(min(first, late), expected.listed_on)
-    return first, end
+    # a step in adjusted bars is one that part of them lacks: once the vendor mends it, the older ones change
+    steps = [jump["before"] for jump in spot.get("jumps", {}).values() if "basis" in jump]
+    return max(min([first, *map(date.fromisoformat, steps)]), min(first, expected.first)), end
 
 
 def _whole(instrument: str, expected: Expected, held: pl.DataFrame) -> tuple[date, date] | None:
@@ -203,7 +210,8 @@ def _names() -> frozenset[str | None]:
     return frozenset(calendar_names())
 
 
-def _refused(spot: Spot, now: datetime) -> bool:
+def is_refused(spot: Spot, now: datetime) -> bool:
+    """Whether the vendor lately said that it does not know the symbol."""
     return "refused" in spot and now.date() - date.fromisoformat(spot["refused"]) < REFUSED_FOR
 
 

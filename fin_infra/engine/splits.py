@@ -1,4 +1,4 @@
-"""Steps between raw bars that look like a split: believed with an action or a second source, else held back for a day.
+"""Steps between bars that look like a split: believed with an action or a second source, else held back for a day.
 
 A vendor forgets a split, invents one, or serves an adjusted series where a raw one was asked: each shows as a step of a
 simple ratio from one close to the next open. A crash may look the same, and must not block a series for ever: a second
@@ -78,6 +78,13 @@ def steps(bars: pl.DataFrame, actions: pl.DataFrame) -> list[Step]:
     return found
 
 
+def explaining(actions: pl.DataFrame, basis: str) -> pl.DataFrame:
+    """The actions that may move bars of this basis. A split moves raw ones only: where split-adjusted bars step at one,
+    part of the series lacks it."""
+    gone = {"raw": [], "split_adjusted": ["split"], "adjusted": ["split", "dividend"]}[basis]
+    return actions.filter(~pl.col("kind").cast(pl.String).is_in(gone))
+
+
 def simple(ratio: float) -> Fraction | None:
     """The simple ratio that this one is nearest to; None when it is near none."""
     nearest = min(SIMPLE, key=lambda one: abs(ratio / float(one) - 1))
@@ -113,15 +120,18 @@ def held_back(
     judged: Judged, held: pl.DataFrame, actions: pl.DataFrame, spots: dict[str, Spot], now: datetime,
     agreed: Callable[[Step], bool] = lambda step: False,
 ) -> Judged:  # fmt: skip
-    """The bars that may be kept. `held`: those of the store; `agreed`: whether a second source has the same step.
+    """The bars that may be kept. `held`: those of the store, of the same basis; `agreed`: whether a second source has
+    the same step.
 
     Bars behind an unexplained step wait, those that are new as well as those that changed, see `_behind`: half of each
-    basis would be worse. `spots` remember the step: `jumps`, session → the session
-    before it, its ratios and when it was first seen, and `kept` once its bars are.
+    basis would be worse. `spots` remember the step: `jumps`, session → the session before it, its ratios, when it was
+    first seen, `kept` once its bars are, and the basis where it is not raw.
     """
     if judged.rows.is_empty() or "basis" not in judged.rows.columns:
         return judged
-    rows = judged.rows.filter(pl.col("basis") == "raw")
+    rows = judged.rows
+    [basis, *_] = rows["basis"].cast(pl.String)  # of one series
+    actions = explaining(actions, basis)
     values = [pl.col(name).alias(f"{name}_held") for name in VALUES]
     known = rows.join(held.select(*KEY, *values), on=KEY, how="left", maintain_order="left")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_held")) for name in VALUES)
@@ -136,7 +146,7 @@ def held_back(
         mine = pl.col("instrument") == name
         days = dict(moved.filter(mine).select("session", "changed").iter_rows())
         seen = {*rows.filter(mine)["session"], *others.filter(mine)["session"]}
-        waits = _noted(spots.setdefault(name, {}), found.get(name, []), seen, days, now, agreed)
+        waits = _noted(spots.setdefault(name, {}), found.get(name, []), seen, days, now, agreed, basis)
         if late := _behind(waits, days, sorted(seen - set(days))):
             waiting.append(mine & pl.col("session").is_in(sorted(late)))
             strays.append(_waits(rows.filter(waiting[-1]), spots[name]["jumps"]))
@@ -179,7 +189,7 @@ def _behind(waits: Sequence[Step], moved: Mapping[date, bool], held: Sequence[da
 
 def _noted(
     spot: Spot, found: Sequence[Step], seen: set[date], moved: Mapping[date, bool], now: datetime,
-    agreed: Callable[[Step], bool],
+    agreed: Callable[[Step], bool], basis: str,
 ) -> list[Step]:  # fmt: skip
     """Remembers the steps of one instrument. Those whose bars have to wait: seen first, or not long enough ago."""
     before = spot.pop("jumps", {})
@@ -200,6 +210,8 @@ def _noted(
         at = known["at"] if again else now.isoformat(timespec="seconds")
         kept = untouched or (again and (known.get("kept") or now - datetime.fromisoformat(at) >= MISSED_APART))
         jumps[day] = {"before": step.before.isoformat(), "by": f"{step.by:.6g}", "ratio": ratio, "at": at}
+        if basis != "raw":
+            jumps[day]["basis"] = basis
         if kept:
             jumps[day]["kept"] = True
         else:
@@ -219,7 +231,8 @@ def jump_doubts(spots: Mapping[str, Spot], actions: Callable[[Sequence[str]], pl
     for name in names:
         jumps = spots[name]["jumps"]
         for day, jump in list(jumps.items()):
-            between = _between(known, name, date.fromisoformat(jump["before"]), date.fromisoformat(day))
+            moving = explaining(known, jump.get("basis", "raw"))
+            between = _between(moving, name, date.fromisoformat(jump["before"]), date.fromisoformat(day))
             if jump.get("kept") and between and simple(_left(float(jump["by"]), 1.0, between)) is None:
                 del jumps[day]
         if not jumps:

@@ -14,6 +14,7 @@ import secrets as entropy
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -26,6 +27,7 @@ from fin_infra.engine.changes import changes_of, since_of, wanted
 from fin_infra.engine.delta import begin_of, halfway, taken_in
 from fin_infra.engine.freshness import waits_until
 from fin_infra.engine.identities import hold_against
+from fin_infra.engine.listing import erasing, listing_ask
 from fin_infra.engine.parts import Place
 from fin_infra.engine.quarantine import sealed
 from fin_infra.engine.report import SyncReport
@@ -171,7 +173,8 @@ class Engine:
         if run.source.series is not None:
             if (failed := await self._learn_holdings(run, provider, dry_run)) is not None:
                 return failed
-            wants = await self._offload(lambda: wanted(run, place, self._store, self._listed))
+            tenants = partial(self._connections.all, tenant=run.connection.tenant_id)
+            wants = await self._offload(lambda: wanted(run, place, self._store, self._listed, tenants))
             wants = rest_first(wants, place.get("answered", {}), run.wished_at)
         staged, left_out = opening.staged, run.left_out.accounts
         if taken_in(place, left_out):  # what was read on from there lacks what was passed over before
@@ -185,6 +188,8 @@ class Engine:
             accounts, since_of(run.source, place, run.started_at.date()),
             resume, wants, begin, left_out=self._vendor_ids(run, left_out), known=self._known(run),
         )  # fmt: skip
+        if run.source.listing is not None:
+            ask = listing_ask(run, ask, place, self._store)
         if not run.idle:
             await self._gather(run, http, ask, cursor, dry_run)
         if run.stopped is not None and not run.complete:
@@ -268,6 +273,8 @@ class Engine:
                 if page.error is not None:
                     if page.wants:
                         run.instrument_failed(page.dataset, page.wants[0].instrument, page.error)
+                    elif page.row is not None:
+                        run.row_failed(page.dataset, page.row, page.error)
                     else:
                         run.account_failed(page.dataset, str(vendor_id), page.error)
                     continue
@@ -275,7 +282,7 @@ class Engine:
                 run.pages.setdefault((page.dataset, vendor_id), []).append(page)
                 if page.position is None:
                     run.complete.add((page.dataset, vendor_id))
-                    run.answered |= {want.instrument for want in page.wants}
+                    run.answered |= {want.subject for want in page.wants}
                 elif not dry_run:
                     staging.stage(run, page)
                     if staging.due(run, self._now()):
@@ -301,6 +308,7 @@ class Engine:
             changes, quarantined=self._sealed(run), atomic=run.source.kind == "snapshot",
             unfinished=[str(vendor_id) for name, vendor_id in run.pages if (name, vendor_id) not in run.complete],
             aliases=run.named, halfway=halfway(cursor.body) if run.source.kind == "cursor" else None,
+            within=erasing(run),
         )  # fmt: skip
         applied = self._store.apply(
             batch, stream=run.stream, run_id=run.run_id, expect=cursor, dry_run=dry_run,
@@ -435,8 +443,8 @@ def rest_first(wants: Sequence[Want], answered: Mapping[str, str], wished_at: da
     """Instruments that a run which was cut short had no answer for, then the others, longest ago first; without those
     that were answered since the wish. `answered`: when each was, as a text."""
     since = _text(wished_at) if wished_at is not None else "~"
-    left = [want for want in wants if answered.get(want.instrument, "") < since]
-    return sorted(left, key=lambda want: answered.get(want.instrument, ""))
+    left = [want for want in wants if answered.get(want.subject, "") < since]
+    return sorted(left, key=lambda want: answered.get(want.subject, ""))
 
 
 def unfinished(place: Place, run: Run) -> Place:
@@ -448,7 +456,7 @@ def unfinished(place: Place, run: Run) -> Place:
         place |= {"rest": run.rest, "listed_at": listed_at}
     if run.source.series is not None and run.stopped is not None:
         answered = {**before.get("answered", {}), **dict.fromkeys(run.answered, at)}
-        place["answered"] = {name: answered[name] for name in sorted(answered) if name in run.instruments}
+        place["answered"] = {k: answered[k] for k in sorted(answered) if k.partition(" ")[0] in run.instruments}
     return place
 
 

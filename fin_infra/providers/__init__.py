@@ -16,10 +16,15 @@ PROVIDERS: dict[str, str] = {
     "ecb": "fin_infra.providers.ecb:PROVIDER",
     "frankfurter": "fin_infra.providers.frankfurter:PROVIDER",
     "exchangerate_api": "fin_infra.providers.exchangerate_api:PROVIDER",
+    "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
     "simplefin": "fin_infra.providers.simplefin:PROVIDER",
+    "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
+    "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
+    "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
+    "stripe": "fin_infra.providers.stripe:PROVIDER",
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
@@ -33,22 +38,33 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "snaptrade",
     ),
     "market": (
+        "alphavantage",
         "alpaca",
         "yahoo",
     ),
-    "crypto": ("coingecko",),
+    "crypto": (
+        "coingecko",
+        "ccxt.kraken",
+        "ccxt.coinbase",
+        "ccxt.binance",
+    ),
     "fx": (
         "ecb",
         "frankfurter",
         "exchangerate_api",
+        "alphavantage",
     ),
+    "identity": ("stripe",),
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""
-FALLBACK: dict[str, tuple[str, ...]] = {}
+FALLBACK: dict[str, tuple[str, ...]] = {
+    "prices": ("alphavantage", "yahoo"),
+}
 """By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
 ALIASES: dict[str, str] = {
     "exchangerate": "exchangerate_api",
+    "ccxt": "ccxt.kraken",
 }
 """Other names by which some are asked for; rows are stored under the vendor's own."""
 REGISTRY = Registry(PROVIDERS, DOMAINS, FALLBACK, ALIASES)

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -16,6 +16,9 @@ from fin_infra.datasets.base import Built, Dataset
 from fin_infra.errors import FinInfraError, WireError
 from fin_infra.instruments import calendar_of
 from fin_infra.quotas.declared import VendorQuota
+
+if TYPE_CHECKING:
+    from fin_infra.providers.ordering import Ordering
 
 T = TypeVar("T")
 Kind = Literal["cursor", "window", "snapshot", "series"]
@@ -48,12 +51,23 @@ class Account:
 
 
 class Want(NamedTuple):
-    """Sessions of one instrument that are asked for, both days inclusive. `ticker` is the vendor's spelling."""
+    """Sessions of one instrument that are asked for, both days inclusive. `ticker` is the vendor's spelling.
+
+    `interval`: of bars shorter than a day, how long they are; and `since`: the moment of those days from which on they
+    are needed, None: from the first of them.
+    """
 
     instrument: str
     ticker: str
     first: date
     last: date
+    interval: str = ""
+    since: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        """What an answer is about: the instrument, and the interval where it has one."""
+        return f"{self.instrument} {self.interval}" if self.interval else self.instrument
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,8 @@ class Ask:
     `wants`: of a series, the sessions of each instrument; of a source per instrument, which instruments. `cursor`: of a
     cursor stream, the vendor's position to go on from, "" for the beginning. `any_account`: the answers lie in files,
     and nobody said of which account they are. `left_out`: accounts that nothing but the list is asked about; `known`:
-    where it is set, so is any account that is not among these.
+    where it is set, so is any account that is not among these. `listed_to`: of a `Listing`, how far it was read, less
+    the overlap, None for the whole list; `unsettled`: rows held, by the vendor's ids, to be read again one by one.
     """
 
     provider: str
@@ -79,6 +94,8 @@ class Ask:
     any_account: bool = False
     left_out: Collection[str] = ()
     known: Collection[str] | None = None
+    listed_to: datetime | None = None
+    unsettled: Sequence[str] = ()
 
     def leaves_out(self, vendor_id: str) -> bool:
         """Whether the owner does not want this account, or has not chosen yet."""
@@ -106,7 +123,9 @@ class Page:
     behind this page. `history`: whether the vendor has delivered all it has (True), is still fetching older rows
     (False), or does not say. `as_of`: the vendor's own time of the data, where it states one. `follow`: the accounts,
     by the vendor's ids, that are asked about one by one behind this page: should it come to an end before the last of
-    them, the next run is given just the rest as `Ask.accounts`.
+    them, the next run is given just the rest as `Ask.accounts`. `reaches`: of bars shorter than a day, before which
+    moment the vendor serves none, though they were asked for. `row`: the one row, by the vendor's id, that alone this
+    answer or error is about.
     """
 
     dataset: str
@@ -120,13 +139,17 @@ class Page:
     history: bool | None = None
     as_of: datetime | None = None
     follow: Sequence[str] = ()
+    reaches: datetime | None = None
+    row: str | None = None
 
     @property
     def subject(self) -> str | None:
-        """What this page is a page of: the account, or the group of instruments, by the first of them."""
+        """What this page is a page of: the account, the one row, or the group of instruments, by the first of them."""
         if self.account is not None:
             return self.account.vendor_id
-        return self.wants[0].instrument if self.wants else None
+        if self.row is not None:
+            return self.row
+        return self.wants[0].subject if self.wants else None
 
 
 class Http(Protocol):
@@ -164,10 +187,10 @@ class Feed:
     """From body to rows of one dataset: `parse` raises `WireError` on a wrong shape, `frames` is pure.
 
     `frames` takes all pages of one account (or of the connection), oldest answer first; of a cursor stream one page.
-    `removed`: of a cursor stream, the vendor's ids that a parsed page takes back. `persistent`: of accounts, the ids in
-    a parsed page that outlive a re-link, by the vendor's id of the account. `login`: of accounts, what the vendor calls
-    the login they belong to, which its webhooks name. `tells_accounts`: rows of the pages say themselves whose they are
-    and what decides their signs, so that recorded ones need not be told.
+    `removed`: of a cursor stream or a listing, the vendor's ids that a parsed page takes back; a listing's are erased.
+    `persistent`: of accounts, the ids in a parsed page that outlive a re-link, by the vendor's id of the account.
+    `login`: of accounts, what the vendor calls the login they belong to, which its webhooks name. `tells_accounts`:
+    rows of the pages say themselves whose they are and what decides their signs; recorded ones need not be told.
     """
 
     schema: type[Dataset]
@@ -207,7 +230,9 @@ class Series:
     `calendar`: the code of the calendar whose sessions an instrument has at this vendor, None where it is not known.
     `lags`: by calendar, how long after a session's close its bar is published. `history`: how far back the first
     read goes. `overlap`: held sessions that each read covers again, to see what the vendor corrected since. `basis`: of
-    prices, what is served (see `Prices`). `reach`: how what is older is asked for.
+    prices, what is served (see `Prices`). `reach`: how what is older is asked for. `intervals`: of bars shorter than a
+    day, which lengths are synced, of those that `IntradayPrices` has; `lags` then count from a bar's end, `overlap` in
+    bars, and `history` is a few days unless it is said.
     """
 
     ticker: Callable[[str], str | None]
@@ -217,6 +242,23 @@ class Series:
     basis: str = "raw"
     calendar: Callable[[str], str | None] = calendar_of
     reach: Reach = Reach()
+    intervals: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list that goes by creation alone, so that it never shows what became of older rows.
+
+    Each run lists from the newest that is known, less the source's overlap, and reads every row held whose column
+    `state` is none of `settled` again, one by one. `row`: the column with the vendor's id; `created`: with the instant
+    the list goes by. `whole_every`: so often the whole list is read, for what changes in settled rows.
+    """
+
+    row: str
+    created: str
+    state: str
+    settled: tuple[str, ...]
+    whole_every: timedelta
 
 
 @dataclass(frozen=True)
@@ -226,11 +268,12 @@ class Source:
     kind: Kind
     fetch: Fetch
     feeds: tuple[Feed, ...]
-    overlap: timedelta = timedelta()  # window: how far behind the newest row each read begins
+    overlap: timedelta = timedelta()  # window, listing: how far behind the newest row each read begins
     margin: timedelta = timedelta()  # window: rows this near to its begin may have moved out of it, not away
     needs_accounts: bool = False
     account_kind: str | None = None  # where all accounts are of one kind: a recorded answer need not be told
     series: Series | None = None  # series, and snapshots per instrument
+    listing: Listing | None = None  # snapshots of a list that does not show what changed
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -282,7 +325,8 @@ class WebhookEvent:
 
     `name`: a key of `Webhooks.events`, or a word we do not know. `login`: the vendor's name of the login it is about;
     `accounts`: where it names none, the vendor's ids of accounts. `at`: when the vendor signed it, or says that it
-    happened. `word`: the vendor's own reason, for people.
+    happened. `word`: the vendor's own reason, for people. `everyone`: it names neither, so all connections to the
+    vendor are concerned; `rows`: the vendor's ids of what it is about.
     """
 
     name: str
@@ -290,18 +334,22 @@ class WebhookEvent:
     login: str | None = None
     accounts: Sequence[str] = ()
     word: str | None = None
+    everyone: bool = False
+    rows: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Follows:
     """What follows from a webhook: datasets that are due; a connection's new state, or a warning of it.
 
-    `state` "active": it works again, and all of its streams are due. `remedy`: what the owner is to do.
+    `state` "active": it works again, and all of its streams are due. `remedy`: what the owner is to do. `erase`: the
+    dataset from which the event's rows are erased at once, with their history: the vendor's word is an order here.
     """
 
     due: tuple[str, ...] = ()
     state: Literal["active", "reauth", "ending"] | None = None
     remedy: str = ""
+    erase: str = ""
 
 
 @dataclass(frozen=True)
@@ -390,6 +438,11 @@ def anything(secrets: Mapping[str, str]) -> str | None:
     return None
 
 
+def untold(reply: Reply) -> bool | None:
+    """The vendor does not say whether the same request may succeed."""
+    return None
+
+
 def one_address(secrets: Mapping[str, str]) -> str | None:
     """The vendor's address is the same for all."""
     return None
@@ -403,9 +456,11 @@ class Provider:
     `body_secrets`: secrets that travel in the body of a POST; `app_headers`: headers made of the application's fields.
     `signed(secrets, app_fields, now)`: in place of `auth`, where that takes the application's fields too, or the time.
     `own_address`: the address that a credential brings with it. `fault`: why secrets cannot be right, in words that do
-    not tell them, None if they may be. `probe`: the cheapest call that proves a credential; what it tells, for people.
-    `lookups`: by what is looked up: symbols, coins, institutions. `terms`: what the vendor's terms ask of who uses it;
-    `opt_in`: so much that it is off until `FIN_INFRA_<VENDOR>_ENABLED=1` says that they were read.
+    not tell them, None if they may be. `again`: whether an answer that refuses says itself that the same request may
+    succeed later (True) or will not (False), whatever the table of refusals says. `probe`: the cheapest call that
+    proves a credential; what it tells, for people. `lookups`: by what is looked up: symbols, coins, institutions.
+    `terms`: what the vendor's terms ask of who uses it; `opt_in`: so much that it is off until
+    `FIN_INFRA_<VENDOR>_ENABLED=1` says that they were read. `ordering`: how orders are placed there.
     """
 
     name: str
@@ -431,10 +486,12 @@ class Provider:
     signed: Callable[[Mapping[str, str], Mapping[str, str], Callable[[], datetime]], httpx.Auth] | None = None
     own_address: Callable[[Mapping[str, str]], str | None] = one_address
     fault: Callable[[Mapping[str, str]], str | None] = anything
+    again: Callable[[Reply], bool | None] = untold
     probe: Callable[[Acting], Awaitable[str]] | None = None
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
     terms: Sequence[str] = ()
     opt_in: bool = False
+    ordering: Ordering | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:

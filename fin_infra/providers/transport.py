@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import httpx
 
-from fin_infra.errors import FinInfraError, LaterError, TransientError, UsageError, error_of
+from fin_infra.errors import CODES, FinInfraError, LaterError, TransientError, UsageError, error_of
 from fin_infra.providers.base import WHATEVER, Provider, Refusal, Reply
 from fin_infra.quotas.declared import Seen
 from fin_infra.quotas.headers import retry_after, wait_told
@@ -195,6 +195,8 @@ class Transport:
             wait = await self._meter.settle(grant, Sent(way.left, way.written, reply, refused))
         log.debug("%s %s %s", call.provider.name, call.endpoint, reply.status)
         if refused is not None:
+            # that it answered tells who sent an order what became of it
+            refused.context["status"] = reply.status
             if wait is not None and isinstance(refused, LaterError):
                 refused.retry_after = wait
             raise refused
@@ -277,8 +279,21 @@ def refusal(provider: Provider, reply: Reply, good: Sequence[int] = (200,)) -> F
     """The error an answer stands for; None for a good status (to a GET another 2xx than 200 is no whole answer).
 
     The vendor's own table first, then the plain sense of HTTP. A vendor that refuses with status 200 is asked for its
-    word then too.
+    word then too. What the answer itself says of trying again goes before both; a limit stays one.
     """
+    error = _told(provider, reply, good)
+    if error is None or (again := provider.again(reply)) is None:
+        return error
+    outcome, said = CODES[error.code].outcome, error.message.partition(";")[0]
+    if again and outcome not in ("retry", "later"):
+        return error_of("vendor_unavailable", f"{said}, and that it may succeed later; it is tried again")
+    if not again and outcome == "retry":
+        what = f"{said}, and that it will not succeed if it is tried again; look at the evidence in quarantine"
+        return error_of("bad_request", what, evidence=reply.body)
+    return error
+
+
+def _told(provider: Provider, reply: Reply, good: Sequence[int]) -> FinInfraError | None:
     if reply.status == 200 and _PLEADS.match(reply.body):
         return error_of(
             "rate_limited", f"{provider.name} answered 200 with a text that refuses; it is asked again after the wait",

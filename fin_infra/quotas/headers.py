@@ -23,6 +23,7 @@ _PARAMETER = re.compile(r';\s*([a-z]+)\s*=\s*"?([0-9]{1,12})"?')
 _ITEM = re.compile(r'\s*"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*(?:"[^"]*"|[^,;"\s]+))*)\s*(?:,|$)')
 _OLD = re.compile(r"\b(limit|remaining|reset)\s*=\s*([0-9]{1,12})\b")
 _FAMILIES = ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
+_OF_ONE_ACCOUNT = "x-ratelimit-account-"  # of a vendor that limits each account beside the key
 
 
 def retry_after(headers: Mapping[str, str], at: datetime) -> float | None:
@@ -57,6 +58,10 @@ def wait_told(headers: Mapping[str, str], at: datetime) -> float | None:
     told = retry_after(headers, at)
     if told is not None:
         return told
+    if headers.get(f"{_OF_ONE_ACCOUNT}remaining", "").strip() == "0":
+        seconds = _span(headers.get(f"{_OF_ONE_ACCOUNT}reset", ""), at)
+        if seconds is not None:
+            return min(max(seconds, 0.0), LONGEST_WAIT)
     reset = reset_after(headers, at)
     if reset is not None:
         return reset

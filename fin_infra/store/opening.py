@@ -22,7 +22,7 @@ from fin_infra.store.sql import SqlStore, rim, shown
 
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)  # at INFO it logs every row that is written
 
-HEAD = "0008"  # the newest revision in migrations/versions; a test holds the two together
+HEAD = "0009"  # the newest revision in migrations/versions; a test holds the two together
 VERSION_TABLE = "fin_infra_version"
 
 

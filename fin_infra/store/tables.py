@@ -254,6 +254,54 @@ SERIES_KNOWN = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 
+ORDERS = Table(
+    "orders", METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("connection_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),            # the caller's: the same key is the same order, for ever
+    Column("client_order_id", Text, nullable=False),  # made of the three, what the vendor knows it by
+    Column("instrument", Text, nullable=False),       # InstrumentKey
+    Column("symbol", Text, nullable=False),           # the vendor's spelling
+    Column("side", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("time_in_force", Text, nullable=False),
+    Column("qty", Text),                              # amounts: exact text on every engine
+    Column("notional", Text),
+    Column("limit_price", Text),
+    Column("stop_price", Text),
+    Column("extended_hours", BigInteger, nullable=False),
+    Column("live", BigInteger, nullable=False),       # 1: with real money
+    Column("state", Text, nullable=False),            # see fin_infra.orders.STATES
+    Column("version", Integer, nullable=False),       # compare-and-set: one more with every step
+    Column("attempts", Integer, nullable=False),      # times it was sent
+    Column("sent_at", BigInteger),                    # when the last attempt began
+    Column("vendor_id", Text),
+    Column("vendor_status", Text),                    # the vendor's own word
+    Column("filled_qty", Text),
+    Column("filled_avg_price", Text),
+    Column("reason", Text),                           # why it is so, in one sentence
+    Column("submitted_at", BigInteger),               # the vendor's times
+    Column("vendor_updated_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("orders_by_client_order_id", "client_order_id", unique=True),
+    Index("orders_by_state", "state"),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
+ORDER_EVENTS = Table(
+    "order_events", METADATA,
+    Column("tenant_id", Text, primary_key=True),
+    Column("connection_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),     # the order's, after this step
+    Column("at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("vendor_status", Text),
+    Column("reason", Text),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+
 META = Table(
     "meta", METADATA,
     Column("name", Text, primary_key=True),
@@ -271,7 +319,7 @@ Index("aliases_by_vendor_id", ALIASES.c.kind, ALIASES.c.vendor_id)
 
 OWNED_BY_CONNECTION = [
     *(table for table in (*TABLES.values(), *HISTORY.values()) if "connection_id" in table.c),
-    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, BACKFILLS, BACKFILL_CHUNKS, SECRETS,
-    CONNECTIONS,
+    CURSORS, STAGED_PAGES, CHANGES, QUARANTINE, ALIASES, LEFT_OUT, DUE, BACKFILLS, BACKFILL_CHUNKS, ORDERS,
+    ORDER_EVENTS, SECRETS, CONNECTIONS,
 ]  # fmt: skip
 """Every table with rows of a connection: what erasing it empties. Prices and instruments belong to nobody and stay."""

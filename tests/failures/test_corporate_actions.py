@@ -262,7 +262,7 @@ async def through(market: BrokerWorld, *days: str) -> None:
 WEEK = ("2026-11-24", "2026-11-25", "2026-11-27", "2026-11-30")
 
 
-@guarded("bars of two share counts join", "reader.py", "made = adjusted(prices, _actions(prices, asked), adjust)",
+@guarded("bars of two share counts join", "reader.py", "made = adjusted(prices, _actions(prices, asked, adjust), adjust)",
          "made = prices")  # fmt: skip
 async def test_t30_the_worth_of_a_position_is_continuous_over_a_split(market: BrokerWorld) -> None:
     """As-traded quantities belong with raw bars, today's quantity with split-adjusted ones: the same worth on any day."""

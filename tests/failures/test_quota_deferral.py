@@ -62,7 +62,7 @@ async def test_t52_a_loop_that_a_quota_ends_goes_on_behind_its_last_page_and_mis
 
 
 @guarded("instruments that were answered are asked again", "engine/sync.py",
-         'left = [want for want in wants if answered.get(want.instrument, "") < since]', "left = list(wants)")  # fmt: skip
+         'left = [want for want in wants if answered.get(want.subject, "") < since]', "left = list(wants)")  # fmt: skip
 async def test_t38_after_a_week_down_a_quota_that_allows_a_part_fills_the_gap_over_several_runs(
     market: BrokerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,14 +145,13 @@ def test_rows_come_back_in_their_order_with_their_columns() -> None:
 
 
 @guarded("adjusted twice", "engine/adjusting.py",
-         'pl.when(pl.col("basis") == "raw").then(pl.lit(BASIS[kind]))', 'pl.when(pl.lit(False)).then(pl.lit(BASIS[kind]))')  # fmt: skip
+         'pl.when(stored.is_in(MADE_OF[kind])).then(pl.lit(BASIS[kind]))', 'pl.when(pl.lit(False)).then(pl.lit(BASIS[kind]))')  # fmt: skip
 def test_t33_adjusting_what_is_adjusted_changes_nothing_and_another_basis_is_refused() -> None:
     raw, found = bars("40", "40", "19.5"), actions(("1", 2, "dividend"), ("2/1", 2, "split"))
     for kind in KINDS:
         once = adjusted(raw, found, kind)
         assert adjusted(once, found, kind).equals(once)
-    with pytest.raises(UsageError, match="us:A are split_adjusted"):
-        adjusted(adjusted(raw, found), found, "total")
+    assert adjusted(adjusted(raw, found), found, "total")["close"].equals(adjusted(raw, found, "total")["close"])
     with pytest.raises(UsageError, match="us:A are adjusted"):
         adjusted(adjusted(raw, found, "total"), found)
     with pytest.raises(UsageError, match="split or total"):
@@ -241,6 +240,40 @@ def test_the_factor_is_the_product_of_the_actions_behind_a_session(
     assert adjusted(raw.reverse(), actions(*reversed(rows)) if rows else CorporateActions.empty(), kind).equals(
         made.reverse()
     )
+
+
+@guarded(
+    "the split of the very day is in no amount",
+    "engine/adjusting.py",
+    "first <= ex_on <= last",
+    "first < ex_on <= last",
+)
+def test_a_split_adjusted_close_meets_a_dividend_in_the_same_shares() -> None:
+    """Two for one on the day of a dividend of 1: half of it is paid for a share of the bars."""
+    found = actions(("1", 2, "dividend"), ("2/1", 2, "split"), ("5/1", 9, "split"))
+    served = bars("20", "20", "19.5", basis="split_adjusted")
+    made = adjusted(served, found, "total")
+    assert (closes(made), bases(made)) == (["19.5", "19.5", "19.5"], {"adjusted"})
+    assert closes(made, "volume") == ["1000", "1000", "1000"], "the split is in them already"
+    assert adjusted(served, found, "split").equals(served), "there is nothing to do"
+    with pytest.raises(FrameError, match="is 20, its close before was 20"):
+        adjusted(served, actions(("20", 2, "dividend")), "total")
+
+
+@settings(deadline=None)
+@given(st.lists(PRICES, min_size=1, max_size=12), SPLITS, DIVIDENDS)
+def test_total_of_split_adjusted_bars_is_total_of_the_raw_ones(
+    prices: Sequence[Decimal], splits: dict[int, str], dividends: dict[int, str]
+) -> None:
+    rows = [(said, day, "split") for day, said in splits.items()]
+    rows += [(said, day, "dividend") for day, said in dividends.items()]
+    found = actions(*rows) if rows else CorporateActions.empty()
+    raw = bars(*(str(price + 1_000_000) for price in prices))  # so that what is rounded on the way is nothing
+    at_once = adjusted(raw, found, "total")
+    in_steps = adjusted(adjusted(raw, found, "split"), found, "total")
+    for one, other in zip(at_once["close"], in_steps["close"], strict=True):
+        assert abs(one - other) <= one * Decimal("1e-15") + Decimal("1e-17")
+    assert at_once["volume"].equals(in_steps["volume"])
 
 
 @given(SPLITS, st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))

@@ -211,7 +211,9 @@ def test_rates_of_a_pair_are_asked_for_judged_and_kept_like_bars() -> None:
     later = at + timedelta(hours=1)
     [want] = wants_of(RATED, [EURUSD], RATES.keyed(judged.rows), spots, later)
     assert (want.first, want.last) == (date(2026, 11, 24), FRIDAY), "its newest are provisional, the overlap before"
-    again = judge(rates(XNYS.dates(*want[2:]), later, "1.09"), [want], judged.rows, spots, RATED, later, RATES)
+    again = judge(
+        rates(XNYS.dates(want.first, want.last), later, "1.09"), [want], judged.rows, spots, RATED, later, RATES
+    )
     assert again.redo == frozenset(), "a rate has no basis"
     assert [doubt.kind for doubt in again.doubts] == ["restated"]
 

@@ -118,6 +118,9 @@ def plan(
     if source.kind != "series" or source.series is None:
         told = ONE_WAY[source.kind].format(vendor=provider.name, dataset=dataset)
         return Plan(connection, dataset, first, end, named, nothing=told)
+    if source.series.intervals:
+        told = f"{dataset} are synced from their first read on, and not backfilled: fin-infra sync {dataset}"
+        return Plan(connection, dataset, first, end, named, nothing=told)
     if not source.series.reach.older:
         told = f"{provider.name} serves no older {dataset}, only the newest: there is nothing to backfill"
         return Plan(connection, dataset, first, end, named, nothing=told)

@@ -31,6 +31,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fin_infra.providers.alpaca import book
+from fin_infra.providers.alpaca.book import OrderBook, SimOrder, Unplaced
 from fin_infra.providers.simulating import Fault, Simulator
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -142,6 +144,7 @@ class SimBrokerage:
     positions: list[SimPosition] = field(default_factory=list)
     activities: list[SimActivity] = field(default_factory=list)
     exact: dict[str, str | None] = field(default_factory=dict)
+    order_book: OrderBook = field(default_factory=OrderBook)
 
     def record(self, activity: SimActivity) -> SimActivity:
         """The row alone, oldest first by id; cash and positions stay as they are."""
@@ -274,9 +277,16 @@ class AlpacaSimulator(Simulator):
         self.actions: dict[str, SimAction] = {}
         self._bars: dict[str, dict[date, list[tuple[datetime, SimBar]]]] = {}
         self._generated: dict[str, tuple[date, date]] = {}
+        self._minutes: dict[str, dict[datetime, SimBar]] = {}
         self._used: dict[tuple[str, str, int], int] = {}
         trading = [
             Route("/v2/account", self._on_trading(self._account)),
+            Route("/v2/orders", self._on_trading(self._orders), methods=["GET"]),
+            Route("/v2/orders", self._acting(self._place), methods=["POST"]),
+            Route("/v2/orders", self._acting(self._cancel_all), methods=["DELETE"]),
+            Route("/v2/orders:by_client_order_id", self._on_trading(self._order_by_ours), methods=["GET"]),
+            Route("/v2/orders/{order_id}", self._on_trading(self._order), methods=["GET"]),
+            Route("/v2/orders/{order_id}", self._acting(self._cancel), methods=["DELETE"]),
             Route("/v2/account/activities", self._on_trading(self._activities)),
             Route("/v2/account/activities/{activity_type}", self._on_trading(self._activities)),
             Route("/v2/positions", self._on_trading(self._positions)),
@@ -294,7 +304,7 @@ class AlpacaSimulator(Simulator):
             Route("/v1beta3/crypto/{loc}/bars", self._on_data(self._crypto_bars, public=True)),
             Route("/v1/corporate-actions", self._on_data(self._corporate_actions)),
         ]
-        handlers = {Refused: _refused, HTTPException: _not_found}
+        handlers = {Refused: _refused, Unplaced: _unplaced, HTTPException: _not_found}
         self.answering = Starlette(routes=[*trading, *data], exception_handlers=handlers)  # type: ignore[arg-type]
         self.trading = _Host(self, Starlette(routes=trading, exception_handlers=handlers))  # type: ignore[arg-type]
         self.data = _Host(self, Starlette(routes=data, exception_handlers=handlers))  # type: ignore[arg-type]
@@ -366,6 +376,26 @@ class AlpacaSimulator(Simulator):
         Twenty years of it cost nothing. A bar that is set takes the place of the one that would be made.
         """
         self._generated[symbol] = first, last
+
+    def set_minutes(self, symbol: str, first: datetime, *closes: str) -> None:
+        """Bars of the minutes from `first` on, one for each close; an empty one: nobody traded. Each is served when it
+        is over; longer bars are made of them."""
+        minutes = self._minutes.setdefault(symbol, {})
+        for number, close in enumerate(closes):
+            if close:
+                minutes[first + number * timedelta(minutes=1)] = SimBar(close, close, close, close, "10", "1", close)
+
+    def _merged(self, symbol: str, length: timedelta, newest: datetime) -> Iterator[tuple[datetime, SimBar]]:
+        """Bars of a length, on the clock's marks, of the minutes that are over."""
+        marks: dict[datetime, list[SimBar]] = {}
+        for at, bar in sorted(self._minutes.get(symbol, {}).items()):
+            if at + timedelta(minutes=1) <= newest:
+                marks.setdefault(at - (at - datetime(1970, 1, 1, tzinfo=UTC)) % length, []).append(bar)
+        for mark, parts in marks.items():
+            high = max(parts, key=lambda part: Decimal(part.high)).high
+            low = min(parts, key=lambda part: Decimal(part.low)).low
+            volume = str(sum(int(part.volume) for part in parts))
+            yield mark, SimBar(parts[0].open, high, low, parts[-1].close, volume, str(len(parts)), parts[-1].close)
 
     def opens(self, session: date) -> datetime:
         return datetime.combine(session, OPEN, NEW_YORK)
@@ -512,7 +542,7 @@ class AlpacaSimulator(Simulator):
         long = sum((now for now, _ in worth if now > 0), Decimal(0))
         short = sum((now for now, _ in worth if now < 0), Decimal(0))
         equity = plain(cash + long + short)
-        power = plain(max(cash, Decimal(0)))  # a cash account: what is there can be spent, once
+        power = plain(self.buying_power(account))  # a cash account: what is there can be spent, once
         return {
             "id": account.account_id, "account_number": account.account_number, "status": account.status,
             "crypto_status": "ACTIVE", "currency": account.currency, "cash": account.cash, "buying_power": power,
@@ -526,6 +556,76 @@ class AlpacaSimulator(Simulator):
             "options_trading_level": 0, "created_at": account.created_at, "balance_asof": self._day_before(),
             **account.exact,
         }  # fmt: skip
+
+    def buying_power(self, account: SimBrokerage) -> Decimal:
+        """What open orders leave of the cash, or what `exact` says."""
+        cash = account.exact.get("buying_power") or account.cash
+        return max(Decimal(cash) - account.order_book.reserved, Decimal(0))
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    def _acting(
+        self, answer: Callable[[Request, SimBrokerage, bytes], Response]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            account = self._account_of(request)
+            if account is None:
+                raise Refused(401, "request is not authorized")
+            body = await request.body()
+            with localcontext(EXACT):
+                return answer(request, account, body)
+
+        return endpoint
+
+    def _place(self, request: Request, account: SimBrokerage, body: bytes) -> Response:
+        now = self._now()
+        order = account.order_book.place(
+            book.body_of(body), now, is_open=self.is_open(now), asset=self._tradable,
+            power=max(Decimal(account.exact.get("buying_power") or account.cash), Decimal(0)),
+        )  # fmt: skip
+        return _json(order.json())
+
+    def _tradable(self, symbol: str) -> tuple[str, str, str] | None:
+        """Assets that are listed; a symbol that has bars needs no listing."""
+        for known, asset in self.assets.items():
+            if symbol in (known, known.replace("/", ""), asset_id(known)):
+                return (asset_id(known), asset.asset_class, known) if asset.tradable else None
+        if symbol in self._bars or symbol in self._generated:
+            return asset_id(symbol), "crypto" if "/" in symbol else "us_equity", symbol
+        return None
+
+    def _orders(self, request: Request, account: SimBrokerage) -> Any:
+        found = account.order_book.listed(request.query_params, lambda text, name: _moment(text, name, UTC))
+        return [order.json() for order in found]
+
+    def _order(self, request: Request, account: SimBrokerage) -> Any:
+        return account.order_book.by_id(request.path_params["order_id"]).json()
+
+    def _order_by_ours(self, request: Request, account: SimBrokerage) -> Any:
+        return account.order_book.by_client_order_id(request.query_params.get("client_order_id", "")).json()
+
+    def _cancel(self, request: Request, account: SimBrokerage, body: bytes) -> Response:
+        account.order_book.cancel(request.path_params["order_id"], self._now())
+        return Response(status_code=204)
+
+    def _cancel_all(self, request: Request, account: SimBrokerage, body: bytes) -> Response:
+        found = [order for order in account.order_book.orders if order.status in book.OPEN]
+        for order in found:
+            account.order_book.cancel(order.id, self._now())
+        return _json([{"id": order.id, "status": 200} for order in found], 207)
+
+    def is_open(self, at: datetime) -> bool:
+        """Whether New York trades at this moment."""
+        return any(self.opens(day) <= at < self.closes(day) for day in (at.astimezone(NEW_YORK).date(),)
+                   if day in self.sessions)  # fmt: skip
+
+    def fill(self, order: SimOrder, qty: str, price: str) -> None:
+        """So much of an order is executed; cash and positions stay: book a FILL where they shall move."""
+        book.fill(order, qty, price, self._now())
+
+    def end_order(self, order: SimOrder, status: str) -> None:
+        """filled, canceled, expired, rejected."""
+        book.end(order, status, self._now())
 
     def _day_before(self) -> str:
         today = self._now().astimezone(NEW_YORK).date()
@@ -677,7 +777,8 @@ class AlpacaSimulator(Simulator):
         query = request.query_params
         if "timeframe" not in query:
             raise Refused(400, "timeframe is required")
-        _among(query["timeframe"], ("1Day", "1D"), "timeframe")
+        _among(query["timeframe"], ("1Day", "1D", *MINUTES), "timeframe")
+        minutes = MINUTES.get(query["timeframe"])
         limit, order = query.get("limit", "1000"), query.get("sort", "asc")
         if not limit.isdecimal() or not 1 <= int(limit) <= 10_000:
             raise Refused(400, "limit must be between 1 and 10000")
@@ -694,7 +795,12 @@ class AlpacaSimulator(Simulator):
         begin = _token_place(query.get("page_token"))
         found: dict[str, list[Digits]] = {}
         count, place = 0, ("", "")
-        for symbol, stamp, bar in self._between(request, symbols, first, last, newest, zone, order):
+        rows = (
+            self._between(request, symbols, first, last, newest, zone, order)
+            if minutes is None
+            else self._shorter(symbols, timedelta(minutes=minutes), first, last, newest, order)
+        )
+        for symbol, stamp, bar in rows:
             if begin and not _behind((symbol, stamp), begin, order):
                 continue
             if count == size:
@@ -702,6 +808,14 @@ class AlpacaSimulator(Simulator):
             found.setdefault(symbol, []).append(bar.text(stamp))
             count, place = count + 1, (symbol, stamp)
         return found, None
+
+    def _shorter(
+        self, symbols: list[str], length: timedelta, first: datetime, last: datetime, newest: datetime, order: str
+    ) -> Iterator[tuple[str, str, SimBar]]:
+        for symbol in symbols:
+            served = [(at, bar) for at, bar in self._merged(symbol, length, newest) if first <= at <= last]
+            for at, bar in served if order == "asc" else served[::-1]:
+                yield symbol, f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", bar
 
     def _between(
         self,
@@ -820,6 +934,9 @@ class _Host:
         await self._vendor.serve(self._app, scope, receive, send)
 
 
+MINUTES = {"1Min": 1, "5Min": 5, "15Min": 15, "30Min": 30, "1Hour": 60}
+
+
 def _host(path: str) -> str:
     return "data" if path.startswith(("/v2/stocks", "/v1")) else "trading"
 
@@ -842,6 +959,10 @@ def _refusal_json(host: str, refused: Refused) -> Response:
 
 async def _refused(request: Request, refused: Refused) -> Response:
     return _refusal_json(_host(request.url.path), refused)
+
+
+async def _unplaced(request: Request, refused: Unplaced) -> Response:
+    return _json({"code": refused.code, "message": refused.message, **refused.more}, refused.status)
 
 
 async def _not_found(request: Request, refused: HTTPException) -> Response:
@@ -1221,5 +1342,5 @@ def _pay(brokerage: SimBrokerage, day: date, symbol: str, per_share: str) -> Non
 
 __all__ = [
     "NEWEST", "PAPER_CASH", "AlpacaSimulator", "Fault", "SimAction", "SimActivity", "SimAsset", "SimBar",
-    "SimBrokerage", "SimPosition", "asset_id", "sandbox",
+    "SimBrokerage", "SimOrder", "SimPosition", "asset_id", "sandbox",
 ]  # fmt: skip

@@ -136,11 +136,20 @@ def _rows(body: bytes, what: str, needed: Sequence[str]) -> list[Row]:
     return rows
 
 
+NO_SUCH_ORDER = "40410000"
+DUPLICATE = "client_order_id must be unique"
+TALKING = frozenset({"40010001", "40310000", "42210000"})
+"""Codes that stand for many things: the message alone tells which, and who placed an order wants to know."""
+
+
 def refusal_word(body: bytes) -> str | None:
     """`code` of a refusal of the trading host; of the data host, which has no code, its message."""
     try:
         value = exact_json(body)
         word = value.get("code") or value["message"]
+        if word in TALKING and isinstance(value.get("message"), str):
+            said = re.sub(r"[^A-Za-z0-9_ .:/-]", "", value["message"])[:70].strip()
+            word = f"{word} {said}".strip()
     except (WireError, KeyError, TypeError, AttributeError):
         return None
     return word if isinstance(word, str) and re.fullmatch(r"[A-Za-z0-9_ .:/-]{1,80}", word) else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from fin_infra.errors import UsageError
 from fin_infra.instruments.key import InstrumentKey
 from fin_infra.instruments.known import coin_of, ticker_of
 from fin_infra.instruments.notation import Context, Notation, split_suffix
@@ -93,3 +94,17 @@ def _own(mic: str, ticker: str) -> str | None:
 
 
 NOTATION = Notation(to_alphavantage, from_alphavantage, pays=pays)
+
+
+def priced(instrument: str) -> str | None:
+    """The symbol whose daily bars are asked for; None of pairs and coins, which are no listings there."""
+    try:
+        key = InstrumentKey.parse(instrument)
+    except UsageError:
+        return None
+    return None if key.namespace in ("fx", "crypto", "cash") else to_alphavantage(key)
+
+
+def paired(instrument: str) -> str | None:
+    """`fx:EURUSD` → `EUR/USD`; None of what is no pair."""
+    return to_alphavantage(InstrumentKey.parse(instrument)) if instrument.startswith("fx:") else None

@@ -8,6 +8,7 @@ from datetime import timedelta
 import httpx
 
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.quotes import Quotes
 from fin_infra.providers.base import (
@@ -73,7 +74,7 @@ PROVIDER = Provider(
     base_url="https://api.coingecko.com",
     hosts={"pro": "https://pro-api.coingecko.com", "keyless": "https://api.coingecko.com"},
     home=home,
-    domains={"crypto": ("prices", "quotes", "instruments")},
+    domains={"crypto": ("prices", "intraday_prices", "quotes", "instruments")},
     auth=key,
     secrets=(
         Field("api_key", "the API key; without one it is asked slowly, as whoever shares the address", required=False),
@@ -116,6 +117,16 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.ticker, lags={"24/7": timedelta(minutes=40)}, history=timedelta(days=362),
                 reach=Reach(at_once=1, days=client.AT_ONCE.days + 1, row_bytes=130),
+            ),
+        ),
+        Source(
+            kind="series",
+            fetch=client.intraday,
+            feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday),),
+            # an answer is kept for a quarter of an hour on its way: a candle that ended since is still open in it
+            series=Series(
+                ticker=symbols.ticker, lags={"24/7": timedelta(minutes=30)}, overlap=2, intervals=("30m", "4h"),
+                reach=Reach(at_once=1, rows=48, older=False),
             ),
         ),
         Source(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from fin_infra.errors import FinInfraError, OwnerActionError
+from fin_infra.errors import DefectError, OwnerActionError
 from fin_infra.providers.base import Acting, Ask, Found, Http, Page, Reply, Want
 from fin_infra.providers.coingecko import symbols, wire
 
@@ -18,25 +18,18 @@ AT_ONCE = timedelta(days=1000)  # so that a broken answer costs little; one call
 DAILY_FROM = timedelta(days=92)  # of a span of up to 90 days the points are hours
 PLAN_WINDOW = timedelta(days=364)  # without a paid plan 365 days back from the moment of the call
 TIME_RANGE = "10012"
-CONCERNS_ALL = frozenset(
-    {
-        "auth_invalid",
-        "rate_limited",
-        "quota_exhausted",
-        "network_error",
-        "vendor_timeout",
-        "vendor_unavailable",
-        "usage",
-    }
-)
+CANDLES = {"30m": (1,), "4h": (7, 14, 30)}
+"""Of how many days up to now candles of a length can be had; above 30 they are of four days."""
+COINS_OWN = frozenset({"unknown_symbol", "not_found"})
+"""Refusals of one coin alone."""
 
 
 async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """Daily closes, coin by coin, each in spans. A coin that is refused, or fails, stops no other.
+    """Daily closes, coin by coin, each in spans. A coin that is refused, or whose answer is broken, stops no other.
 
     Where the plan does not go back so far, the days that it covers come, and its refusal with them.
     """
-    failed: FinInfraError | None = None
+    failed: DefectError | None = None
     wants, errors = await _resolved(http, ask.wants, "prices")
     for page in errors:
         yield page
@@ -44,19 +37,18 @@ async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
         try:
             async for page in _history(http, want, coin, ask.at):
                 yield page
-        except FinInfraError as error:
-            if error.code in CONCERNS_ALL:
+        except OwnerActionError as error:
+            if error.code not in COINS_OWN and error.context.get("word") != TIME_RANGE:
                 raise
-            if isinstance(error, OwnerActionError):
-                yield Page("prices", error=error, wants=(want,))
-            else:
-                failed = failed or error
+            yield Page("prices", error=error, wants=(want,))
+        except DefectError as error:
+            failed = failed or error
     if failed is not None:
         raise failed
 
 
 async def _history(http: Http, want: Want, coin: str, at: datetime) -> AsyncIterator[Page]:
-    refused: FinInfraError | None = None
+    refused: OwnerActionError | None = None
     oldest = (at - PLAN_WINDOW).date()
     try:
         async for page in _spans(http, want, coin, at):
@@ -112,6 +104,34 @@ def _within(chart: wire.Chart, begin: int, end: int, reply: Reply) -> None:
         raise wire.broken(
             f"prices: {len(outside)} of {len(chart.points)} are of other days than were asked", reply.body
         )
+
+
+async def intraday(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Candles, coin by coin and length by length: what is not as far back as was asked for nobody has any more."""
+    failed: DefectError | None = None
+    wants, errors = await _resolved(http, ask.wants, "intraday_prices")
+    for page in errors:
+        yield page
+    for want, coin in wants:
+        since = want.since or datetime.combine(want.first, time(), UTC)
+        reach = next((days for days in CANDLES[want.interval] if since >= ask.at - timedelta(days=days)), None)
+        days = reach or CANDLES[want.interval][-1]
+        params = {"vs_currency": CURRENCY, "days": days, "precision": DECIMALS}
+        try:
+            reply = await http.get(f"{API}/coins/{coin}/ohlc", params)
+            found = wire.intraday(reply.body)
+        except OwnerActionError as error:
+            if error.code not in COINS_OWN:
+                raise
+            yield Page("intraday_prices", error=error, wants=(want,))
+        except DefectError as error:
+            failed = failed or error
+        else:
+            reaches = None if reach else ask.at - timedelta(days=days)
+            value = replace(found, coin=want.ticker)
+            yield Page("intraday_prices", reply, value=value, wants=(want,), reaches=reaches)
+    if failed is not None:
+        raise failed
 
 
 async def quotes(http: Http, ask: Ask) -> AsyncIterator[Page]:

@@ -105,14 +105,16 @@ def instruments(pages: Sequence[tuple[wire.Coins, datetime]], ask: Ask, _: Accou
 def intraday(pages: Sequence[tuple[wire.Candles, datetime]], ask: Ask, _: Account | None = None) -> Built:
     """Candles of 30 minutes or 4 hours, without volume, all `provisional`. Each is stamped with its close.
 
-    The last one is still open: its close lies ahead of the answer.
-    Source: https://docs.coingecko.com/reference/coins-id-ohlc
+    The last one is still open: its close lies ahead of the answer. Raises `WireError` where they are not as long as was
+    asked for. Source: https://docs.coingecko.com/reference/coins-id-ohlc
     """
     rows = [
-        (want.instrument, wire.INTERVALS[page.step], _instant(row[0] - page.step), row[1:])
+        (want.instrument, interval, _instant(row[0]) - length, row[1:])
         for page, _ in pages
         for want in _named(page.coin, ask)
+        for interval, length in _lengths(page, want)
         for row in page.rows
+        if want.first <= (_instant(row[0]) - length).date() <= want.last  # there are always whole days up to now
     ]
     columns: dict[str, list[str | None]] = {
         "instrument": [instrument for instrument, _, _, _ in rows],
@@ -125,6 +127,18 @@ def intraday(pages: Sequence[tuple[wire.Candles, datetime]], ask: Ask, _: Accoun
     }
     constants = {"basis": "raw", "currency": CURRENCY, "state": "provisional"}
     return IntradayPrices.build(columns, ask.columns(pages[-1][1] if pages else ask.at, **constants))
+
+
+def _lengths(page: wire.Candles, want: Want) -> list[tuple[str, timedelta]]:
+    """How long the candles of a page are; of a single one as long as was asked for. None, where there are none."""
+    if not page.rows:
+        return []
+    told = wire.INTERVALS.get(page.step, want.interval)
+    if not told or want.interval not in ("", told):
+        raise wire.broken(
+            f"candles of {told or 'nobody knows how long'}, not of {want.interval or 'a known length'}", b""
+        )
+    return [(name, timedelta(milliseconds=step)) for step, name in wire.INTERVALS.items() if name == told]
 
 
 # -- bars -------------------------------------------------------------------------------------------------------------
@@ -184,7 +198,7 @@ def _named(coin: str, ask: Ask) -> Sequence[Want]:
     """The same of an answer that does not say of which coin it is."""
     if coin:
         return _wants(ask).get(coin, ())
-    if len(ask.wants) != 1:
+    if len(ask.wants) != 1 or not ask.wants[0].instrument:
         raise UsageError("a chart does not say of which coin it is: --context instrument=crypto:bitcoin")
     return ask.wants
 

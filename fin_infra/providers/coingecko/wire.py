@@ -125,23 +125,22 @@ def chart(body: bytes, value: Any = None) -> Chart:
 
 
 def candles(body: bytes, value: Any = None) -> Candles:
-    """`/coins/{id}/ohlc`. How long a candle is nobody says: as long as the shortest step from one to the next.
-
-    Raises `WireError` on a single one, which does not tell, and on steps that are no multiples of the shortest.
+    """`/coins/{id}/ohlc`. How long a candle is nobody says: as long as the shortest step from one to the next, which is
+    0 where there is only one. Raises `WireError` on steps that are no multiples of the shortest.
     """
     told = checked(_CANDLES, exact_json(body) if value is None else value, body)
     rows = [(_whole(at, body), first, high, low, last) for at, first, high, low, last in told]
     steps = [after[0] - before[0] for before, after in itertools.pairwise(rows)]
     step = min(steps, default=0)
-    if rows and (step <= 0 or any(one % step for one in steps)):
+    if steps and (step <= 0 or any(one % step for one in steps)):
         raise broken("candles whose times do not tell how long they are", body)
     return Candles(rows, step)
 
 
 def intraday(body: bytes) -> Candles:
-    """The same, of candles shorter than a day alone."""
+    """The same, of candles shorter than a day alone, or of a single one."""
     found = candles(body)
-    if found.rows and found.step not in INTERVALS:
+    if found.step and found.step not in INTERVALS:
         raise broken(f"candles of {found.step // 60_000} minutes are not of 30 minutes or 4 hours", body)
     return found
 

@@ -32,7 +32,10 @@ PROVIDER = Provider(
     ),
     app_fields=(
         Field("client_id", "the application's client id, from the dashboard"),
-        Field("consumer_key", "the application's consumer key: requests are signed with it, and webhooks"),
+        Field(
+            "consumer_key",
+            "what requests and webhooks are signed with; new and old one, comma-separated, during a change",
+        ),
     ),
     refusal_word=wire.refusal_word,
     refusals=(

@@ -76,8 +76,11 @@ async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:
         yield Page("accounts", survey.reply, value=found, follow=[row["id"] for row in asked])
         survey.check()
         for row in listed:
-            told = wire.kind_of(row) in ("depository", "credit", "other") and wire.total_of(row)[0] is not None
-            if told and survey.refuses(row["id"]) is None:
+            if wire.kind_of(row) not in ("depository", "credit", "other"):
+                continue
+            if (error := survey.refuses(row["id"])) is not None:
+                yield Page("balances", account=_account(row), error=error)
+            elif wire.total_of(row)[0] is not None:  # else it is not known now: what is held stays
                 value = wire.Balances((), [row])
                 yield Page("balances", survey.reply, _account(row), value=value, as_of=wire.balances_at(row))
     for row in asked:

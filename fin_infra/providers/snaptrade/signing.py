@@ -62,7 +62,6 @@ class Signed(httpx.Auth):
 
 
 def signed(secrets: Mapping[str, str], app_fields: Mapping[str, str], now: Callable[[], datetime]) -> httpx.Auth:
-    """The application signs with its key; the user is named by id and secret, where the credential has them."""
-    user = {"userId": secrets.get("user_id", ""), "userSecret": secrets.get("user_secret", "")}
-    named = {name: value for name, value in user.items() if value}
-    return Signed(app_fields["client_id"], app_fields["consumer_key"], named, now)
+    """The application signs with its key, with the first of two while it is changed; the user is named in the query."""
+    user = {"userId": secrets["user_id"], "userSecret": secrets["user_secret"]}
+    return Signed(app_fields["client_id"], app_fields["consumer_key"].partition(",")[0].strip(), user, now)

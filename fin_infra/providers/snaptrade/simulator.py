@@ -448,7 +448,7 @@ def _instrument(position: SimPosition) -> dict[str, Any]:
             **named, "root_symbol": position.symbol[:-3], "expiration_code": position.symbol[-3:],
             "multiplier": position.multiplier, "currency": position.currency, "exchange": position.exchange,
         }  # fmt: skip
-    raw = position.symbol.partition(".")[0]
+    raw = position.symbol.removesuffix(".TO")
     listed = {**named, "raw_symbol": raw, "description": f"{raw} Inc", "currency": position.currency}
     return {**listed, "exchange": position.exchange}
 
@@ -475,7 +475,7 @@ def _activity(row: SimActivity) -> dict[str, Any]:
 
 def _symbol(row: SimActivity, symbol: str) -> dict[str, Any]:
     return {
-        "id": own_id("instrument", symbol), "symbol": symbol, "raw_symbol": symbol.partition(".")[0],
+        "id": own_id("instrument", symbol), "symbol": symbol, "raw_symbol": symbol.removesuffix(".TO"),
         "description": f"{symbol} Inc", "currency": _currency(row.currency or "USD"),
         "exchange": {
             "id": own_id("exchange", row.mic), "code": row.mic, "mic_code": row.mic, "name": row.mic,

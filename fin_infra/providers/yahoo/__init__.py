@@ -8,6 +8,7 @@ from datetime import timedelta
 from fin_infra.calendars import calendar_names
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.quotes import Quotes
 from fin_infra.providers.base import WHATEVER, Feed, Field, Provider, Reach, Refusal, Series, Source, nobody
@@ -30,7 +31,7 @@ PROVIDER = Provider(
     name="yahoo",
     title="Yahoo Finance",
     base_url="https://query1.finance.yahoo.com",
-    domains={"market": ("prices", "quotes", "corporate_actions", "instruments")},
+    domains={"market": ("prices", "intraday_prices", "quotes", "corporate_actions", "instruments")},
     auth=nobody,
     secrets=(),
     app_fields=(Field("user_agent", "the User-Agent header, instead of ours", required=False),),
@@ -60,6 +61,15 @@ PROVIDER = Provider(
                 ticker=symbols.priced, basis="split_adjusted", reach=Reach(row_bytes=120),
                 # quotes are up to 20 minutes late, and the last bar of a day is "now" until the day is over
                 lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
+            ),
+        ),
+        Source(
+            kind="series",
+            fetch=client.intraday_prices,
+            feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday_prices),),
+            series=Series(
+                ticker=symbols.priced, basis="split_adjusted", intervals=("5m", "15m", "1h"),
+                reach=Reach(older=False), lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
             ),
         ),
         Source(

@@ -28,6 +28,19 @@ async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
         yield page
 
 
+async def intraday_prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Bars shorter than a day, from where they are needed: one call of an instrument and interval."""
+
+    def params(want: Want) -> Mapping[str, str]:
+        span = _span(want.first - timedelta(days=1), want.last + timedelta(days=1))
+        if want.since is not None:
+            span["period1"] = str(int(want.since.timestamp()))
+        return {**span, "interval": want.interval, "includePrePost": "false"}
+
+    async for page in _each(http, ask, "intraday_prices", params):
+        yield page
+
+
 async def corporate_actions(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """All events of the chart's whole history: a dividend can only be told from it and all splits behind it."""
 

@@ -99,4 +99,5 @@ def _hundredfold(one: Decimal, other: Decimal) -> bool:
 
 
 def _told(number: Decimal) -> str:
-    return format(number.normalize(EXACT), "f")
+    short = decimal(meant(format(number, "f")))
+    return format((short or number).normalize(EXACT), "f")

@@ -19,7 +19,7 @@ from fin_infra.errors import UsageError, WireError
 from fin_infra.instruments.currencies import major
 from fin_infra.instruments.notation import Context
 from fin_infra.instruments.venues import MINOR_VENUES
-from fin_infra.providers.base import Account, Ask
+from fin_infra.providers.base import Account, Ask, Want
 from fin_infra.providers.yahoo import wire
 from fin_infra.providers.yahoo.figures import EXACT, decimal, meant, mixed, over
 from fin_infra.providers.yahoo.symbols import from_yahoo
@@ -73,7 +73,8 @@ def prices(pages: Pages, ask: Ask, _: Account | None = None) -> Built:
 def intraday_prices(pages: Pages, ask: Ask, _: Account | None = None) -> Built:
     """Bars shorter than a day, oldest first, by the same rules: `start_at` is the stamp itself.
 
-    The last one may be stamped with now, within a bar that is open: it is a part of that bar, and is left out.
+    The last one may be stamped with now, within a bar that is open or at the end of the day: it is a part of the bar
+    before it, and is left out.
     """
     rows: list[Cells] = []
     rejects: list[Reject] = []
@@ -132,8 +133,8 @@ def corporate_actions(pages: Pages, ask: Ask, _: Account | None = None) -> Built
 def _daily(chart: wire.Chart, ask: Ask, constants: Mapping[str, object], rejects: list[Reject]) -> list[Cells]:
     key, zone = _key(chart, ask), _zone(chart)
     unit = _unit(chart, key)
-    left_out = _beside_the_asked(key, ask)
-    days = [(day, bar) for day, bar in _merged(chart.bars, zone) if day not in left_out]
+    wants = [want for want in ask.wants if want.instrument == key]
+    days = [(day, bar) for day, bar in _merged(chart.bars, zone) if not _beside_the_asked(day, wants)]
     rows = [
         {
             "instrument": key, "session": day.isoformat(), "volume": bar.volume, "currency": unit.currency,
@@ -151,7 +152,7 @@ def _intraday(chart: wire.Chart, ask: Ask, constants: Mapping[str, object], reje
     key, zone = _key(chart, ask), _zone(chart)
     unit = _unit(chart, key)
     whole = [bar for bar in chart.bars if any(value is not None for value in bar.prices)]
-    if whole and str(whole[-1].at) == chart.meta.priced_at and whole[-1].at % 60:
+    if whole and _is_now(whole, chart):
         whole = whole[:-1]
     days = [(_day(bar.at, zone), bar) for bar in whole]
     rows = [
@@ -165,6 +166,17 @@ def _intraday(chart: wire.Chart, ask: Ask, constants: Mapping[str, object], reje
     ]  # fmt: skip
     wrong = _judged([(day, bar.prices) for day, bar in days], rows, chart, zone, unit)
     return _unless(rows, wrong, constants, rejects)
+
+
+def _is_now(bars: Sequence[wire.Bar], chart: wire.Chart) -> bool:
+    """Whether the last one is no bar of its own: stamped with the newest price, off the marks or at the day's end."""
+    last, seconds = bars[-1].at, wire.SECONDS[chart.meta.granularity]
+    if str(last) != chart.meta.priced_at:
+        return False
+    regular = (chart.meta.trading or {}).get("regular")
+    end = regular.get("end") if isinstance(regular, dict) else None
+    on_a_mark = len(bars) < 2 or (last - bars[-2].at) % seconds == 0
+    return not on_a_mark or (isinstance(end, str) and end.isdigit() and last >= int(end))
 
 
 def _judged(
@@ -275,14 +287,12 @@ def _most(
     return pick(known)[1] if known else one or other
 
 
-def _beside_the_asked(key: str | None, ask: Ask) -> set[date]:
-    """The days before and after what was asked for: they come along, since an exchange's day is none of UTC's."""
-    wants = [want for want in ask.wants if want.instrument == key]
-    asked = {
-        first + A_DAY * n for first, last in ((w.first, w.last) for w in wants) for n in range((last - first).days + 1)
-    }
-    edges = {day for want in wants for day in (want.first - A_DAY, want.last + A_DAY)}
-    return edges - asked
+def _beside_the_asked(day: date, wants: Sequence[Want]) -> bool:
+    """Whether it is the day before or after what was asked for, which comes along: UTC's days are none of its."""
+    if any(want.first <= day <= want.last for want in wants):
+        return False
+    edges = {edge for want in wants for edge in (want.first.toordinal() - 1, want.last.toordinal() + 1)}
+    return day.toordinal() in edges
 
 
 def _day(at: int, zone: ZoneInfo) -> date:

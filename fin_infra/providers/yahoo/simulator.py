@@ -10,7 +10,7 @@ import json
 import random
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -76,6 +76,7 @@ class SimListing:
     verbatim: dict[date, SimBar] = field(default_factory=dict)
     shorter: dict[str, dict[datetime, SimBar]] = field(default_factory=dict)
     twice: bool = False
+    price: str | None = None  # the one of now, where it is not the newest close
     silent: bool = False  # 200 without bars: what a symbol gets that was never traded
 
     def begin(self, day: date) -> datetime:
@@ -201,7 +202,7 @@ class YahooSimulator(Simulator):
             "firstTradeDate": int(listing.begin(min(listing.bars)).timestamp()) if traded else None,
             "regularMarketTime": int(self._priced_at(listing, now).timestamp()), "gmtoffset": offset, "timezone": word,
             "exchangeTimezoneName": listing.zone,
-            "regularMarketPrice": _float32(traded[-1][1].close) if traded else None,
+            "regularMarketPrice": _float32(listing.price or traded[-1][1].close) if traded else None,
             "chartPreviousClose": _float32(earlier[-1]) if earlier else None, "priceHint": listing.hint,
             "currentTradingPeriod": {
                 part: {"timezone": word, "end": close_at, "start": open_at, "gmtoffset": offset}
@@ -238,8 +239,9 @@ class YahooSimulator(Simulator):
                 continue
             bar = listing.verbatim.get(day) or listing.bars[day].times(listing.factor(day, today))
             if day == today:
-                if listing.twice:
-                    rows.append((listing.begin(day), bar))
+                if listing.twice and bar.close is not None:  # what the day was so far, and what it is now
+                    rows.append((listing.begin(day), replace(bar, close=bar.open, volume="0")))
+                    bar = replace(bar, open=bar.close, high=bar.close, low=bar.close)
                 rows.append((self._priced_at(listing, now), bar))
             else:
                 rows.append((listing.begin(day), bar))
@@ -247,11 +249,16 @@ class YahooSimulator(Simulator):
 
     def _shorter(self, listing: SimListing, interval: str) -> list[tuple[datetime, SimBar]]:
         today = self._now().astimezone(ZoneInfo(listing.zone)).date()
-        return [
+        found = [
             (at, bar.times(listing.factor(at.astimezone(ZoneInfo(listing.zone)).date(), today)))
             for at, bar in sorted(listing.shorter.get(interval, {}).items())
             if at <= self._now()
         ]
+        now = self._priced_at(listing, self._now())
+        if found and found[-1][0] < now:  # the row of now, within the last bar or behind it
+            last = found[-1][1].close
+            found.append((now, SimBar(last, last, last, last, "0")))
+        return found
 
     def _priced_at(self, listing: SimListing, now: datetime) -> datetime:
         days = [day for day in listing.bars if listing.begin(day) <= now]

@@ -39,6 +39,7 @@ class Meta(Wire):
     price: str | None = Field(None, alias="regularMarketPrice")
     priced_at: str | None = Field(None, alias="regularMarketTime")
     previous_close: str | None = Field(None, alias="previousClose")
+    trading: dict[str, Any] | None = Field(None, alias="currentTradingPeriod")
     chart_previous_close: str | None = Field(None, alias="chartPreviousClose")
 
 
@@ -106,6 +107,8 @@ META = TypeAdapter(Meta)
 LISTED = TypeAdapter(list[Listed])
 INTRADAY = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "60m": "1h", "1h": "1h"}
 """Granularities that are intervals of ours."""
+SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "60m": 3600, "1h": 3600}
+"""How long their bars are."""
 
 
 def charts(body: bytes) -> list[Chart]:

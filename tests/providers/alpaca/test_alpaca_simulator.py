@@ -200,7 +200,7 @@ async def test_crypto_bars_need_no_key_and_begin_at_midnight_in_central_time(ven
         ({"symbols": ""}, "symbols is required"),
         ({"symbols": "AAPL,BRK-B"}, "invalid symbol: BRK-B"),
         ({"symbols": "aapl"}, "invalid symbol: aapl"),
-        ({"timeframe": "1Min"}, "invalid timeframe: 1Min"),
+        ({"timeframe": "7Min"}, "invalid timeframe: 7Min"),
         ({"timeframe": "1Day", "limit": "0"}, "limit must be between 1 and 10000"),
         ({"timeframe": "1Day", "limit": "10001"}, "limit must be between 1 and 10000"),
         ({"timeframe": "1Day", "start": "yesterday"}, "invalid start: yesterday"),
@@ -355,7 +355,7 @@ async def test_each_host_knows_its_own_paths_alone(vendor: AlpacaSimulator) -> N
     assert [(await ask(host, "/v2/clock")).status_code for host in hosts] == [200, 200, 404]
     assert [(await ask(host, bars, symbols="SPY")).status_code for host in hosts] == [200, 404, 200]
     assert vendor.requests == ["/v2/clock"] * 3 + ["/v2/stocks/snapshots?symbols=SPY"] * 3
-    assert (await ask(vendor, "/v2/orders")).status_code == 404
+    assert (await ask(vendor, "/v2/watchlists")).status_code == 404
 
 
 async def test_the_quota_is_told_on_every_answer_and_kept_per_host_and_minute(

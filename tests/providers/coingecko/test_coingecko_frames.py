@@ -51,9 +51,9 @@ def closes(answer: bytes, want: Want = WANT) -> dict[str, str]:
 )
 def test_a_point_of_midnight_is_the_close_of_the_day_before_and_no_other_point_is_one() -> None:
     hours = [(f"2026-11-{21 + n // 24}T{n % 24:02}:00:00Z", 100 + n) for n in range(72)]
-    assert closes(body(*hours, ("2026-11-24T00:00:00Z", 172), ("2026-11-24T11:59:41Z", 180))) == {
-        "2026-11-20": "100", "2026-11-21": "124", "2026-11-22": "148", "2026-11-23": "172",
-    }  # fmt: skip
+    answer = body(*hours, ("2026-11-24T00:00:00Z", 172), ("2026-11-24T11:59:41Z", 180))
+    assert closes(answer) == {"2026-11-20": "100", "2026-11-21": "124", "2026-11-22": "148", "2026-11-23": "172"}
+    assert built(answer).differing == (), "one point a day, not the last of many"
 
 
 @guarded(
@@ -143,8 +143,8 @@ def candles(step: timedelta, count: int, begin: str = "2026-11-20T04:00:00Z") ->
 @guarded(
     "a candle is stamped with its close",
     "providers/coingecko/frames.py",
-    "_instant(row[0] - page.step)",
-    "_instant(row[0])",
+    "interval, _instant(row[0]) - length, row",
+    "interval, _instant(row[0]), row",
 )
 @pytest.mark.parametrize(("step", "interval"), [(timedelta(minutes=30), "30m"), (timedelta(hours=4), "4h")])
 def test_a_candle_begins_its_interval_before_its_stamp(step: timedelta, interval: str) -> None:
@@ -166,12 +166,27 @@ def test_a_gap_between_candles_does_not_hide_how_long_they_are() -> None:
 
 
 @pytest.mark.parametrize("answer", [
-    candles(timedelta(days=1), 3), candles(timedelta(days=4), 3), candles(timedelta(hours=1), 3), candles(timedelta(hours=4), 1),
+    candles(timedelta(days=1), 3), candles(timedelta(days=4), 3), candles(timedelta(hours=1), 3),
     b"{}", b'{"prices":[]}',
 ])  # fmt: skip
 def test_candles_of_another_length_or_of_none_are_refused(answer: bytes) -> None:
     with pytest.raises(WireError):
         wire.intraday(answer)
+
+
+def test_a_single_candle_is_as_long_as_was_asked_for_and_others_must_be() -> None:
+    def starts(answer: bytes, interval: str) -> list[datetime]:
+        ask = Ask("coingecko", "ada", "con", "run", AT, wants=[WANT._replace(interval=interval)])
+        rows = frames.intraday([(wire.intraday(answer), AT)], ask).good
+        return rows["start_at"].to_list()
+
+    one = candles(timedelta(hours=4), 1)
+    assert starts(one, "4h") == [datetime(2026, 11, 20, tzinfo=UTC)]
+    assert starts(one, "30m") == [datetime(2026, 11, 20, 3, 30, tzinfo=UTC)]
+    with pytest.raises(WireError, match="nobody knows how long"):
+        starts(one, "")
+    with pytest.raises(WireError, match="candles of 4h, not of 30m"):
+        starts(candles(timedelta(hours=4), 2), "30m")
 
 
 def test_no_candles_are_an_empty_answer() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from fin_infra.providers import resolve
 
 SAMPLES = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/coingecko/samples"
 INDEX = {row["file"]: row for row in json.loads((SAMPLES / "INDEX.json").read_text())}
-DATASETS = ("prices", "quotes", "instruments")
+DATASETS = ("prices", "intraday_prices", "quotes", "instruments")
 BITCOIN = {"at": "2026-11-24T12:00:00Z", "instrument": "crypto:bitcoin"}  # long after the bars: one read is enough
 
 
@@ -48,6 +48,13 @@ def moment(text: str) -> datetime:
 def coin(name: str, title: str) -> dict[str, Any]:
     nulls = dict.fromkeys(("currency", "mic", "isin", "listed_on"))
     return {"instrument": f"crypto:{name}", "name": title, "kind": "crypto", **nulls}
+
+
+def candle(start: str, interval: str, prices: str, state: str = "final") -> dict[str, Any]:
+    """`prices`: open, high, low and close."""
+    told = dict(zip(("open", "high", "low", "close"), map(Decimal, prices.split()), strict=True))
+    return {"instrument": "crypto:bitcoin", "interval": interval, "start_at": moment(start), "volume": None,
+            "state": state, "basis": "raw", "currency": "USD", **told}  # fmt: skip
 
 
 NOW = Rows([bar("2026-05-17", "78052.87543398788", "provisional")])  # two points of five minutes: the newest is now
@@ -113,10 +120,14 @@ EXPECTED: dict[str, dict[str, Rows | str]] = {
         instruments=Rows([coin("official-trump", "Official Trump"), coin("ondo-finance", "Ondo")])
     ),
     "simple_price_unknown_id.json": only(prices="unknown_symbol", quotes="unknown_symbol"),
-    # of several days, but in steps that are none; prices by contract without their chain; other endpoints
+    "doc_coins_id_ohlc.json": only(intraday_prices=Rows([
+        candle("2026-05-19T13:30:00Z", "30m", "76769 76889 76744 76818"),
+        candle("2026-05-19T14:00:00Z", "30m", "76712 76712 76321 76422"),
+    ])),
+    # prices by contract without their chain; other endpoints
     **dict.fromkeys(
         (
-            "doc_coins_id_ohlc.json", "rec_coins_id_ohlc.json", "doc_simple_token_price_id.json",
+            "doc_simple_token_price_id.json",
             "doc_asset_platforms.json", "doc_coins_id_history.json", "doc_exchange_rates.json",
             "rec_exchange_rates.json", "doc_ping.json", "doc_pro_key.json", "doc_search.json",
             "doc_simple_supported_vs_currencies.json", "rec_coins_id_tickers.json",
@@ -133,6 +144,7 @@ EXPECTED: dict[str, dict[str, Rows | str]] = {
     "error_404_coin_not_found.json": refused("unknown_symbol"),
     "error_429_rate_limit.json": refused("rate_limited"),
 }  # fmt: skip
+CANDLES = "rec_coins_id_ohlc.json"  # see below
 CASES = [(file, dataset) for file, expected in sorted(EXPECTED.items()) for dataset in expected]
 ERRORS = sorted(file for file, row in INDEX.items() if row["status"] != 200)
 
@@ -145,7 +157,7 @@ def replayed(file: str, dataset: str, context: dict[str, str] = BITCOIN, status:
 
 def test_the_table_names_every_sample() -> None:
     on_disk = {path.name for path in SAMPLES.glob("*.json")} - {"INDEX.json"}
-    assert set(EXPECTED) == on_disk == set(INDEX)
+    assert set(EXPECTED) | {CANDLES} == on_disk == set(INDEX)
     assert len(on_disk) == 32
 
 
@@ -199,3 +211,30 @@ def test_a_wait_is_told() -> None:
     with pytest.raises(FinInfraError) as caught:
         replayed("error_429_rate_limit.json", "quotes")
     assert caught.value.as_dict()["retry_after"] == 60.0
+
+
+def test_recorded_candles_are_contiguous_and_the_last_one_was_open() -> None:
+    """Seven days in steps of four hours, read when the last one had just begun: its four prices are one."""
+    rows = replayed(CANDLES, "intraday_prices", {**BITCOIN, "at": "2023-12-26T04:05:00Z"}).good
+    first, last = moment("2023-12-19T04:00:00Z"), moment("2023-12-26T04:00:00Z")
+    assert rows["start_at"].to_list() == [first + n * timedelta(hours=4) for n in range(43)]
+    assert rows["start_at"].to_list()[-1] == last
+    assert rows["interval"].unique().to_list() == ["4h"]
+    assert rows["state"].to_list()[-2:] == ["provisional", "provisional"], "the one before may be kept on its way"
+    assert set(rows["state"].to_list()[:-2]) == {"final"}
+    [newest] = rows.tail(1).to_dicts()
+    assert {newest[name] for name in ("open", "high", "low", "close")} == {Decimal(43441)}
+
+
+def test_an_interval_that_is_not_that_of_the_candles_is_refused() -> None:
+    with pytest.raises(FinInfraError) as caught:
+        replayed(CANDLES, "intraday_prices", {**BITCOIN, "interval": "30m"})
+    assert caught.value.code == "contract_broken"
+    assert len(replayed(CANDLES, "intraday_prices", {**BITCOIN, "interval": "4h"}).good) == 43
+
+
+@pytest.mark.parametrize("dataset", ["prices", "quotes", "instruments"])
+def test_recorded_candles_are_nothing_else(dataset: str) -> None:
+    with pytest.raises(FinInfraError) as caught:
+        replayed(CANDLES, dataset)
+    assert caught.value.code == "contract_broken"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 
+import httpx
 import pytest
 
-from fin_infra.providers.snaptrade.simulator import SimAccount, SimPosition
+from fin_infra.errors import FinInfraError
+from fin_infra.providers import resolve
+from fin_infra.providers.base import Acting
+from fin_infra.providers.snaptrade.signing import signed
+from fin_infra.providers.snaptrade.simulator import CLIENT_ID, CONSUMER_KEY, SimAccount, SimPosition
+from fin_infra.providers.transport import Transport
 from tests.guards import guarded
+from tests.metering import meter_of
 from tests.providers.snaptrade.broker import SECRET, SnaptradeWorld, bought, brokerage, shares
 
 FRAMES = "providers/snaptrade/frames.py"
@@ -114,13 +123,16 @@ async def test_a_disabled_connection_is_no_source_of_rows_while_the_others_go_on
 
 
 @guarded("All connections disabled: the user must act", CLIENT, "len(self.disabled) == len(self.connections)", "False")
-async def test_a_user_all_of_whose_connections_are_disabled_must_reconnect(broker: SnaptradeWorld) -> None:
+@pytest.mark.parametrize("dataset", ["accounts", "holdings", "activities"])
+async def test_a_user_all_of_whose_connections_are_disabled_must_reconnect(
+    broker: SnaptradeWorld, dataset: str
+) -> None:  # fmt: skip
     broker.has(brokerage("acc_1", shares("AAPL")))
     connection = await broker.link()
     await broker.work()
     broker.sim.disable("con_1")
-    report = await broker.sync("holdings", timedelta(days=1))
-    assert (report.outcome, report.error_code) == ("park", "reauth_required")
+    report = await broker.sync(dataset, timedelta(days=1))
+    assert (report.outcome, report.error_code) == ("partial" if dataset == "accounts" else "park", "reauth_required")
     async with broker.runtime() as runtime:
         found = runtime.connections.get(connection.connection_id)
     assert found.state == "reauth"
@@ -207,7 +219,7 @@ async def test_no_secret_is_anywhere_but_in_the_vault(broker: SnaptradeWorld, ca
     broker.has(brokerage("acc_1"))
     await broker.link()
     broker.sim.quiet = True
-    broker.sim.users["user_1"].secret = "another"  # noqa: S105
+    broker.sim.users["user_1"].secret = "another"
     report = await broker.sync("accounts")
     assert (report.outcome, report.error_code) == ("park", "auth_invalid")
     broker.sim.consumer_key = "another key"
@@ -218,3 +230,57 @@ async def test_no_secret_is_anywhere_but_in_the_vault(broker: SnaptradeWorld, ca
     assert "Signature" not in said
     for file in broker.folder.rglob("*.db*"):
         assert SECRET.encode() not in file.read_bytes()
+
+
+async def test_bank_accounts_of_a_disabled_connection_keep_what_was_known(broker: SnaptradeWorld) -> None:
+    account = SimAccount("acc_2", "deposit", "Checking", "****4821", total="3120.44")
+    broker.has(brokerage("acc_1"))
+    broker.has(account, connection="con_2", brokerage="Chase")
+    await broker.link()
+    await broker.work()
+    broker.sim.disable("con_2")
+    account.total = "0"
+    report = await broker.sync("accounts", timedelta(days=1))
+    assert (report.outcome, report.accounts) == ("partial", {"acc_2": "reauth_required"})
+    broker.sim.enable("con_2")
+    account.total = None
+    assert (await broker.sync("accounts", timedelta(days=1))).outcome == "ok"
+    [balance] = [row for row in broker.rows("balances") if row["account_id"] == "acc_2"]
+    assert balance["current"] == Decimal("3120.44")
+
+
+async def test_a_credential_is_proven_by_one_cheap_call(broker: SnaptradeWorld) -> None:
+    broker.has(brokerage("acc_1"))
+    broker.has(brokerage("acc_2"), connection="con_2", disabled=True)
+    provider = resolve("brokerage:snaptrade")
+    assert provider.probe is not None
+    async with asking(broker) as http:
+        assert await provider.probe(http) == "2 connections, 1 of them disabled"
+    assert broker.asked() == ["/authorizations"]
+    async with asking(broker, user_secret="wrong") as http:
+        with pytest.raises(FinInfraError) as caught:
+            await provider.probe(http)
+    assert caught.value.code == "auth_invalid"
+
+
+async def test_brokerages_are_looked_up_in_one_list(broker: SnaptradeWorld) -> None:
+    broker.has()
+    lookup = resolve("snaptrade").lookups["institutions"]
+    assert lookup.whole
+    async with asking(broker) as http:
+        found = await lookup.ask(http, "")
+    assert [(one.symbol, one.name) for one in found][:2] == [("ROBINHOOD", "Robinhood"), ("QUESTRADE", "Questrade")]
+    assert found[0].more["enabled"] == "true"
+
+
+@asynccontextmanager
+async def asking(broker: SnaptradeWorld, user_secret: str = SECRET) -> AsyncIterator[Acting]:
+    """The transport of a user, without a connection."""
+    provider = resolve("snaptrade")
+    secrets = {"user_id": "user_1", "user_secret": user_secret}
+    app = {"client_id": CLIENT_ID, "consumer_key": CONSUMER_KEY}
+    async with httpx.AsyncClient(base_url=broker.url) as client:
+        auth = signed(secrets, app, broker.clock)
+        yield Transport(
+            provider, client, auth, connection_id="con", now=broker.clock, meter=meter_of(broker.clock)
+        )  # fmt: skip

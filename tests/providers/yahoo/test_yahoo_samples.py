@@ -19,7 +19,7 @@ from fin_infra.providers.yahoo.simulator import YahooSimulator
 
 SAMPLES = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/yahoo/samples"
 INDEX = {row["file"]: row for row in json.loads((SAMPLES / "INDEX.json").read_text())}
-DATASETS = ("prices", "quotes", "corporate_actions", "instruments")
+DATASETS = ("prices", "intraday_prices", "quotes", "corporate_actions", "instruments")
 LATER = {"at": "2026-11-24T21:30:00Z"}  # long after the bars: one read makes them final
 
 
@@ -173,6 +173,14 @@ def test_a_quote_says_nothing_of_corporate_actions() -> None:
     assert caught.value.code == "contract_broken"
 
 
+def test_an_instrument_and_days_may_be_named_and_what_is_outside_is_told() -> None:
+    file = "rec_chart_ALL.AX_2022.json"
+    assert replayed(file, instrument="xasx:ALL").good.equals(replayed(file).good)
+    some = replayed(file, **{"from": "2022-01-05", "until": "2022-01-10"})
+    assert [str(day) for day in some.good["session"]][::3] == ["2022-01-05", "2022-01-10"]
+    assert {reject.reason.partition(" ")[2] for reject in some.rejects} == {"is outside of what was asked for"}
+
+
 def test_an_answer_in_the_middle_of_a_day_is_provisional() -> None:
     file = "rec_chart_ALL.AX_2022.json"
     states = replayed(file, at="2022-01-13T05:10:07Z").good["state"].to_list()
@@ -214,17 +222,13 @@ def untabled(file: str, symbol: str, currency: str, zone: str, granularity: str)
 
 def test_bad_prices_a_bar_that_is_partly_in_pounds_is_set_aside() -> None:
     body = untabled("rec_bad_prices_ASAI-L-1h-bad-unit.json", "ASAI.L", "GBp", "Europe/London", "1h")
-    from fin_infra.providers.base import Ask
-    from fin_infra.providers.yahoo import frames, wire
-
-    at = datetime(2024, 11, 1, tzinfo=ZoneInfo("UTC"))
-    built = frames.intraday_prices([(wire.intraday(body), at)], Ask("yahoo", "t", "c", "r", at))
+    built = replay(resolve("yahoo"), "intraday_prices", [Recorded(body)], LATER)
     assert (built.good.height, built.good["instrument"].unique().to_list()) == (19, ["xlon:ASAI"])
     closes = built.good["close"].to_list()
     assert (min(closes), max(closes)) == (Decimal("0.57160"), Decimal("0.7329")), "none is a hundredth of a pound"
     assert set(built.good["currency"]) == {"GBP"}
     [reject] = built.rejects
-    assert reject.reason == "0.600000023841858 beside 61.5 in one bar: two units are mixed"
+    assert reject.reason == "0.6 beside 61.5 in one bar: two units are mixed"
     assert reject.row["start_at"] == "2024-10-24T15:00:00+00:00"
 
 

@@ -66,15 +66,16 @@ async def test_a_stamp_is_a_day_of_the_exchange_also_across_a_change_of_the_cloc
 async def test_the_row_of_now_is_the_day_it_is_of_and_provisional_until_the_day_is_over(market: YahooWorld) -> None:
     market.clock.set(datetime(2026, 11, 24, 18, 0, tzinfo=UTC))  # New York is open
     market.trades("AAPL", "2026-11-02", "2026-11-25")
-    listing = market.yahoo.listings["AAPL"]
-    listing.twice = True
+    market.yahoo.set_bar("AAPL", "2026-11-24", "100.16", open="99.50", high="101.00", low="98.75", volume="7000")
+    market.yahoo.listings["AAPL"].twice = True
     await market.link("us:AAPL")
     await market.sync()
     assert max(market.held("us:AAPL")) == "2026-11-23", "the open day is not asked for"
     market.clock.set(datetime(2026, 11, 24, 21, 45, tzinfo=UTC))
     await market.sync()
     assert market.held("us:AAPL", "state")["2026-11-24"] == "provisional"
-    assert (market.held("us:AAPL")["2026-11-24"], market.evidence()) == ("100.16", [])
+    figures = [market.held("us:AAPL", name)["2026-11-24"] for name in ("open", "high", "low", "close", "volume")]
+    assert (figures, market.evidence()) == (["99.5", "101", "98.75", "100.16", "7000"], [])
     await market.sync(after=timedelta(hours=1))
     assert market.held("us:AAPL", "state")["2026-11-24"] == "final", "a second read says the same"
 
@@ -141,3 +142,24 @@ async def test_the_client_names_itself_and_the_application_may(market: YahooWorl
     await market.link("us:AAPL")
     await market.sync()
     assert market.yahoo.agents == {"Mozilla/5.0 (compatible; fin_infra)"}
+
+
+async def test_bars_of_a_quarter_of_an_hour_are_read_as_they_close_and_that_of_now_is_none(market: YahooWorld) -> None:
+    market.clock.set(datetime(2026, 11, 24, 17, 52, 11, tzinfo=UTC))
+    market.trades("AAPL", "2026-11-20", "2026-11-25")
+    begin = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
+    market.yahoo.listings["AAPL"].shorter["15m"] = {
+        begin + n * timedelta(minutes=15): SimBar("100.00", "100.50", "99.75", f"100.{n:02}", "500") for n in range(26)
+    }
+    await market.link("us:AAPL")
+    report = await market.sync("intraday_prices")
+    rows = [row for row in market.rows("intraday_prices") if row["interval"] == "15m"]
+    assert (report.outcome, market.evidence()) == ("ok", [])
+    assert [row["start_at"] for row in rows] == [begin + n * timedelta(minutes=15) for n in range(14)]
+    assert {row["basis"] for row in rows} == {"split_adjusted"}
+    states = [row["state"] for row in rows]
+    assert states == ["final"] * 11 + ["provisional"] * 3, "quotes are late: half an hour behind its end it is final"
+    market.clock.set(datetime(2026, 11, 24, 21, 45, tzinfo=UTC))
+    await market.sync("intraday_prices")
+    rows = [row for row in market.rows("intraday_prices") if row["interval"] == "15m"]
+    assert (len(rows), {row["state"] for row in rows}, market.evidence()) == (26, {"final"}, [])
