@@ -20,6 +20,7 @@ PROVIDERS: dict[str, str] = {
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "simplefin": "fin_infra.providers.simplefin:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
     "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
     "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
@@ -29,6 +30,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
         "teller",
         "plaid",
+        "simplefin",
     ),
     "brokerage": (
         "alpaca",
