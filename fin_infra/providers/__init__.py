@@ -19,6 +19,7 @@ PROVIDERS: dict[str, str] = {
     "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "mx": "fin_infra.providers.mx:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
     "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
@@ -29,6 +30,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
         "teller",
         "plaid",
+        "mx",
     ),
     "brokerage": (
         "alpaca",
