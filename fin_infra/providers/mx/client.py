@@ -144,7 +144,7 @@ async def _rows(http: Http, ask: Ask, account: Account) -> AsyncIterator[Page]:
 
 
 async def _paged(http: Http, path: str, params: Mapping[str, str], account: Account) -> list[Page]:
-    """Pages by number, which shift while MX aggregates. Raises when the count of rows changes, or the first page does."""
+    """Pages by number, which shift while MX aggregates. Raises when their count changes, or the first of them does."""
     pages: list[Page] = []
     first: wire.Listed | None = None
     for number in range(1, MOST_PAGES + 1):
