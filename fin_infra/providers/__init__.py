@@ -21,6 +21,7 @@ PROVIDERS: dict[str, str] = {
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
     "mx": "fin_infra.providers.mx:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "simplefin": "fin_infra.providers.simplefin:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
     "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
     "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
@@ -30,6 +31,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
         "teller",
         "plaid",
+        "simplefin",
         "mx",
     ),
     "brokerage": (
@@ -58,7 +60,9 @@ DOMAINS: dict[str, tuple[str, ...]] = {
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""
-FALLBACK: dict[str, tuple[str, ...]] = {}
+FALLBACK: dict[str, tuple[str, ...]] = {
+    "prices": ("alphavantage", "yahoo"),
+}
 """By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
 ALIASES: dict[str, str] = {
     "exchangerate": "exchangerate_api",

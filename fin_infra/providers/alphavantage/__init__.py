@@ -18,12 +18,14 @@ from fin_infra.providers.alphavantage import client, frames, symbols, wire
 from fin_infra.providers.alphavantage.quota import A_DAY, COOL_DOWN, QUOTA
 from fin_infra.providers.base import WHATEVER, Feed, Field, Lookup, Provider, Reach, Refusal, Series, Source
 
+SHORTEST = 8
+"""No key is shorter; a few letters might stand anywhere."""
+
 
 class KeyInQuery(httpx.Auth):
     """The key where this vendor wants it: in the query. It is put there last, so that no log has it.
 
-    Its texts repeat the key. Here alone it is known what to look for, so here it is taken out of the answer, before
-    anybody can keep one as evidence.
+    Some answers repeat it. It is taken out of them before anybody reads one: an answer may become evidence.
     """
 
     requires_response_body = True
@@ -34,13 +36,9 @@ class KeyInQuery(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.url = request.url.copy_merge_params({"apikey": self._key})
         response = yield request
-        key = self._key.encode()
-        if len(key) >= SHORTEST and key in response.content:
-            response._content = response.content.replace(key, b"***")  # httpx has no other way to change an answer
-
-
-SHORTEST = 6
-"""Characters of a key that can be told from other text. The vendor's have 16; `demo` is a word."""
+        told = self._key.encode()
+        if len(told) >= SHORTEST and told in response.content:
+            response._content = response.content.replace(told, b"[the key]")
 
 
 def key_in_query(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -79,8 +77,8 @@ PROVIDER = Provider(
             fetch=client.prices,
             feeds=(Feed(Prices, wire.daily, frames.prices),),
             series=Series(
-                ticker=symbols.priced, lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
-                reach=Reach(row_bytes=150),
+                ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
+                lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
             ),
         ),
         Source(
@@ -88,9 +86,8 @@ PROVIDER = Provider(
             fetch=client.intraday,
             feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday_prices),),
             series=Series(
-                ticker=symbols.priced_within_days, intervals=("5m",),
-                # prices are 15 minutes late without an exchange's licence
-                lags=dict.fromkeys(calendar_names(), timedelta(minutes=20)), reach=Reach(days=31),
+                ticker=symbols.priced, intervals=("5m",), lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
+                reach=Reach(days=28, row_bytes=150),
             ),
         ),
         Source(
@@ -115,7 +112,10 @@ PROVIDER = Provider(
             kind="series",
             fetch=client.rates,
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
-            series=Series(ticker=symbols.paired, calendar=lambda pair: "FX", reach=Reach(row_bytes=110)),
+            series=Series(
+                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.COMPACT - timedelta(days=8),
+                reach=Reach(row_bytes=110),
+            ),
         ),
     ),
     quota=QUOTA,
@@ -127,7 +127,7 @@ PROVIDER = Provider(
         "FIN_INFRA_ALPHAVANTAGE_PLAN=premium_75 (read 2026-11-24).",
         "Every refusal is a 200 with a text, and one of them repeats the key: texts are sorted, never shown or kept.",
         "No currency stands beside a price: it is that of the listing; pence and cents become the major unit.",
-        "Prices are raw, as traded. Adjusted and intraday series are for paid plans; intraday bars are of US listings.",
+        "Prices are raw, as traded. Adjusted and intraday series are for paid plans.",
         "A call counts whether it succeeds or not, and brings one instrument.",
     ),
     terms=(
