@@ -63,7 +63,7 @@ async def test_a_page_that_silently_became_25_is_not_used(mx: MxWorld) -> None:
     await mx.sync("accounts")
     mx.sim.page_cap = 500
     report = await mx.sync("transactions")
-    assert report.outcome != "ok"
+    assert report.error_code == "contract_broken"
     assert mx.rows("transactions") == []
     mx.sim.page_cap = 1000
     assert (await mx.sync("transactions")).outcome == "ok"
@@ -79,7 +79,6 @@ async def test_more_rows_than_a_page_are_read_once_each(mx: MxWorld) -> None:
     assert len(mx.rows("transactions")) == 2003
 
 
-@guarded("The count changed", CLIENT, "if page.total != first.total:\n            raise moved()\n        more", "more")
 async def test_pages_that_move_are_read_again(mx: MxWorld) -> None:
     mx.has(SimAccount("ACT-1"))
     mx.sim.add("ACT-1", *(paid(f"TRN-{n:04}") for n in range(2003)))
