@@ -29,7 +29,9 @@ def rows(*told: Row, status: str = "posted") -> pl.DataFrame:
     days = [(i, date(2025, 6, 1) + timedelta(days=d), a, t) for i, d, a, t in told]
     columns = {"transaction_id": pl.String, "booked_on": pl.Date, "amount": pl.Int64, "description": pl.String}
     frame = pl.DataFrame(days, schema=columns, orient="row")
-    return frame.with_columns(currency=pl.lit("USD"), status=pl.lit(status), amount=pl.col("amount").cast(pl.Decimal(38, 2)))
+    return frame.with_columns(
+        currency=pl.lit("USD"), status=pl.lit(status), amount=pl.col("amount").cast(pl.Decimal(38, 2))
+    )
 
 
 def pairs(held: pl.DataFrame, came: pl.DataFrame) -> dict[str, str]:
