@@ -13,7 +13,7 @@ from fin_infra.engine.migrating import same_accounts, same_transactions
 from fin_infra.errors import UsageError
 from tests.guards import guarded
 
-FILE = "fin_infra/engine/migrating.py"
+FILE = "engine/migrating.py"
 Row = tuple[str, int, int, str]
 
 
