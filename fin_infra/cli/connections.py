@@ -118,6 +118,67 @@ def add(
         say(f"linked for {tenant}; next: fin-infra sync --connection {connection.connection_id}")
 
 
+@app.command("migrate")
+def migrate(
+    connection_id: IdArgument,
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="The new vendor, for example banking:teller.")],
+    secret: SecretOption = None,
+    secret_stdin: StdinOption = False,
+    mapped: Annotated[
+        list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Which account is which; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which accounts would go on, and link nothing.")
+    ] = False,
+) -> None:
+    """Replace a connection by one at another vendor: the same accounts keep their ids, nothing is counted twice.
+
+    The new vendor is asked for its accounts once. An account goes on where last digits, kind and currency are those of
+    one account on either side, or where --map says so; nothing is guessed. The old connection is disabled in the same
+    step and its rows stay. Transactions that both vendors told are found out at the first sync.
+
+    Example: echo "$TOKEN" | fin-infra connections migrate con_0123456789abcdef banking:teller --secret-stdin
+    """
+    from fin_infra.cli.output import put, say
+    from fin_infra.engine.migrating import listed_accounts, same_accounts
+    from fin_infra.errors import UsageError
+    from fin_infra.providers import resolve
+
+    found, connections = resolve(provider), _connections()
+    old = connections.get(connection_id)
+    if found.name == old.provider:
+        raise UsageError(f"{connection_id} is of {found.name} already: fin-infra connections relink {connection_id}")
+    if found.source("accounts") is None:
+        raise UsageError(f"{found.name} has no accounts; it has: {', '.join(found.datasets)}")
+    if old.state == "disabled":
+        raise UsageError(f"{connection_id} is disabled: {old.reason or 'nothing of it goes on'}")
+    said = {}
+    for pair in mapped or []:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours or not theirs:
+            raise UsageError(f"--map {pair!r} is not OLD=NEW, two ids of accounts")
+        said[ours] = theirs
+    secrets = _exchanged(found, _secrets(found, secret, secret_stdin, without=True))
+    new = _asked(found, lambda http: listed_accounts(http, found), secrets, None)
+    pairs = same_accounts(connections.account_rows(connection_id), new, said)
+    for vendor_id, known in sorted(pairs.sure.items()):
+        say(f"{known.ours} goes on as {vendor_id} of {found.name}: {known.why}")
+    for vendor_id, fits in sorted(pairs.unsure.items()):
+        say(f"{vendor_id} may be any of {', '.join(fits)}: say which by --map OLD={vendor_id}")
+    for vendor_id in sorted(set(new["account_id"]) - set(pairs.sure) - set(pairs.unsure)):
+        say(f"{vendor_id} is new")
+    if dry_run:
+        return
+    if pairs.unsure:
+        raise UsageError("accounts are in doubt, so nothing was linked; say which is which by --map")
+    if not pairs.sure:
+        raise UsageError("no account of the one is known to be one of the other; say which is which by --map")
+    taken = {vendor_id: known.ours for vendor_id, known in pairs.sure.items()}
+    linked = connections.add(found, secrets, tenant=old.tenant_id, instead_of=old, accounts=taken)
+    put(linked.connection_id)
+    say(f"{connection_id} is disabled, its rows stay; next: fin-infra sync --connection {linked.connection_id}")
+
+
 @app.command("ls")
 def ls(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
     """List connections and their state.

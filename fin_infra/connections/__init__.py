@@ -7,7 +7,7 @@ import secrets as entropy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import insert, select, update
@@ -18,13 +18,16 @@ from fin_infra.errors import UsageError
 from fin_infra.providers import REGISTRY, declared, resolve
 from fin_infra.providers.base import Provider
 from fin_infra.settings import Settings
-from fin_infra.store import Store, open_store
+from fin_infra.store import Alias, Store, open_store
 from fin_infra.store.base import Now
 from fin_infra.store.codec import from_micros, micros
 from fin_infra.store.opening import utc_now
 from fin_infra.store.sql import shown
 from fin_infra.store.statements import changed, fetched, many
 from fin_infra.store.tables import CONNECTIONS, DUE, LEFT_OUT, META, QUARANTINE, SECRETS, STAGED_PAGES, TABLES
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ONE = "SELECT * FROM connections WHERE connection_id = ?"
 LEFT_OUT_OF = "SELECT account_id FROM left_out WHERE connection_id = ?"
@@ -69,13 +72,17 @@ class Connections:
 
     def add(
         self, provider: Provider, secrets: Mapping[str, str], *, tenant: str, simulated: bool = False,
-        choose: bool = False,
+        choose: bool = False, instead_of: Connection | None = None, accounts: Mapping[str, str] | None = None,
     ) -> Connection:  # fmt: skip
         """Links a credential. Raises `UsageError` naming a field that is missing or unknown.
 
         `simulated`: of a demo. Its rows look like the vendor's own, so its store takes no real link ever after.
         `choose`: every account, and each that is new later, is left out until it is taken in: see `leave_out`.
+        `instead_of`: a connection of the same tenant whose place it takes, which is disabled in the same transaction;
+        `accounts`: those that it takes over, {the new vendor's id: ours}.
         """
+        if instead_of is not None and instead_of.tenant_id != tenant:
+            raise UsageError(f"{instead_of.connection_id} is another tenant's: nothing of it is handed over")
         if (why := REGISTRY.unlinkable(provider)) is not None and not simulated:
             raise UsageError(f"{provider.name} cannot be linked: {why}")
         body = self._sealed(provider, secrets)
@@ -95,6 +102,12 @@ class Connections:
             sql.execute(insert(SECRETS), {"connection_id": connection_id, "generation": 1, "body": body})
             if choose:
                 sql.execute(insert(LEFT_OUT), {"connection_id": connection_id, "account_id": NEW_ONES, "since": now})
+            if instead_of is not None:
+                old = instead_of.connection_id
+                why = f"migrated from {instead_of.provider} {old}"
+                names = [Alias("account", vendor_id, ours, why) for vendor_id, ours in sorted((accounts or {}).items())]
+                self._store.learn(sql, connection_id, names)
+                self._set(sql, old, state="disabled", reason=f"migrated to {provider.name} {connection_id}")
             _bump(sql)
         return self.get(connection_id)
 
@@ -193,6 +206,11 @@ class Connections:
         mine = {"tenant_id": self.get(connection_id).tenant_id, "connection_id": connection_id}
         rows = sorted(self._store.values(Accounts, columns, mine))
         return [{**dict(zip(columns, row, strict=True)), "left_out": row[0] in left} for row in rows]
+
+    def account_rows(self, connection_id: str) -> pl.DataFrame:
+        """Its accounts that are open, as a frame of `accounts`."""
+        mine = {"tenant_id": self.get(connection_id).tenant_id, "connection_id": connection_id}
+        return self._store.rows(Accounts, {**mine, "status": "open"})
 
     def leave_out(self, connection_id: str, accounts: Iterable[str] = (), *, new_ones: bool = False) -> None:
         """These accounts are listed from now on, and never asked for; their rows stay. `new_ones`: so are all that

@@ -36,6 +36,7 @@ from fin_infra.engine.delta import delta
 from fin_infra.engine.identities import windowed
 from fin_infra.engine.linking import continued_list, learn_names
 from fin_infra.engine.listing import listed
+from fin_infra.engine.migrating import continued_rows
 from fin_infra.engine.naming import named, own_ids_resolved
 from fin_infra.engine.parts import WINDOWED, Place, confirmable, doubted, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import set_aside
@@ -230,6 +231,10 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                 changes.setdefault(feed.schema, []).append(delta(run, feed, pages, ask, place, store))
                 continue
             built = _built(run, ask, part[0], part[1], pages, store)
+            ended: pl.DataFrame | None = None
+            if built is not None and feed.schema is Transactions:
+                rows, ended = continued_rows(run, built.good, store)
+                built = replace(built, good=rows)
             if built is not None:
                 if run.source.kind == "series" and feed.schema is IntradayPrices:
                     change = _intraday(run, built, pages, place, store)
@@ -239,6 +244,8 @@ def changes_of(run: Run, ask: Ask, place: Place, store: Store) -> list[Change]:
                     change = taken_over(run, built, pages[0].wants, place, store)
                 else:
                     change = _change(run, feed.schema, part[1], built, ask, place, store)
+                if ended is not None and ended.height:
+                    change = replace(change, rows=pl.concat([change.rows, ended.select(change.rows.columns)]))
                 changes.setdefault(feed.schema, []).append(change)
                 if feed.schema is Accounts:
                     learn_names(run, feed, pages)
@@ -328,6 +335,8 @@ def _window(
     tenant = run.connection.tenant_id
     row_id, cut = WINDOWED[name]
     mine: dict[str, Any] = {"tenant_id": tenant, "account_id": account.account_id}
+    if account.account_id != account.vendor_id:  # it may have been another vendor's, whose rows this one need not tell
+        mine["provider"] = run.connection.provider
     if since is not None:
         mine[cut] = (">= or null", since if name == "transactions" else datetime.combine(since, time(), UTC))
     spot = place["accounts"].get(account.vendor_id, {})

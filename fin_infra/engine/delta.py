@@ -13,6 +13,7 @@ from fin_infra.datasets.base import Dataset, Reject
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.identities import moved, stepped
 from fin_infra.engine.identity import Found
+from fin_infra.engine.migrating import continued_rows
 from fin_infra.engine.parts import Place, confirmable, doubted, first_ids, ids_of, note, renamed, value_of
 from fin_infra.engine.quarantine import NAMED, set_aside
 from fin_infra.engine.reconcile import reconcile, reconcile_delta
@@ -62,6 +63,7 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     if not last.cursor:
         raise WireError(f"the last page of {run.stream} has no cursor: what follows could never be asked for")
     rows, removed, rejects = _net(run, feed, pages, ask, store)
+    rows, ended = continued_rows(run, rows, store)
     set_aside(run, feed.schema, rejects)
     run.history = last.history
     rows = rows.filter(~pl.col("account_id").is_in(sorted(run.left_out.accounts)))
@@ -84,7 +86,8 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
         vendor_id = ours.get(account, account)
         if account in wholly:
             spot = spots.get(vendor_id, {})
-            held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account})
+            told = {"provider": run.connection.provider} if vendor_id != account else {}
+            held = store.rows(feed.schema, {"tenant_id": tenant, "account_id": account, **told})
             done = reconcile(
                 held, mine, account=account, keep=frozenset(keep) if all(keep) else None,
                 suspect=confirmable(spot, run.started_at),
@@ -107,7 +110,7 @@ def delta(run: Run, feed: Feed, pages: Sequence[Page], ask: Ask, place: Place, s
     place["unconfirmed"] = bool(suspect)
     whole = run.history is not False  # while older rows still come, they move no balance
     place["accounts"] = {**suspect, **{k: {**suspect.get(k, {}), "anchor": anchors[k]} for k in anchors if whole}}
-    return Change(feed.schema, pl.concat(parts), gone)
+    return Change(feed.schema, pl.concat([*parts, ended.select(rows.columns)]), gone)
 
 
 def _foreign(account: Account | None, held: pl.DataFrame, rows: pl.DataFrame) -> bool:

@@ -1,20 +1,47 @@
 """Which accounts and transactions of a new connection are those of the one it replaces, at another vendor.
 
-Pure functions. A pair is made only where it is the one possible pair on both sides; all else is told, never guessed.
+A pair is made only where it is the one possible pair on both sides; all else is told, never guessed. All but
+`continued_rows` is pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
+from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine.identity import Continued, Found
+from fin_infra.engine.reconcile import Doubt
+from fin_infra.engine.run import Run
 from fin_infra.errors import UsageError
+from fin_infra.providers.base import Ask, Http, Provider
+from fin_infra.store import Store
 
 SAME_WITHIN = timedelta(days=3)  # vendors date the same booking by the bank's day or by their own
 TRAITS = ("mask", "kind", "currency")  # institution ids and names are each vendor's own words
+
+
+async def listed_accounts(http: Http, provider: Provider) -> pl.DataFrame:
+    """The accounts that a vendor lists, before anything of it is linked. One call where it lists them all at once."""
+    source = provider.source("accounts")
+    assert source is not None, "who has no accounts is not asked for them"
+    at = datetime.now(UTC)
+    ask, feed = Ask(provider.name, "migrate", "migrate", "migrate", at), source.feed("accounts")
+    pages = []
+    fetched: Any = source.fetch(http, ask)
+    async with aclosing(fetched) as asked:
+        async for page in asked:
+            if page.dataset != "accounts":
+                break
+            if page.error is not None:
+                raise page.error
+            assert page.reply is not None, "a page without an answer has an error"
+            pages.append((feed.parse(page.reply.body) if page.value is None else page.value, page.reply.at))
+    return feed.frames(pages, ask, None).good
 
 
 def same_accounts(old: pl.DataFrame, new: pl.DataFrame, said: Mapping[str, str]) -> Continued:
@@ -97,3 +124,42 @@ def _facts(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _without(rows: pl.DataFrame, ids: set[str]) -> pl.DataFrame:
     return rows.filter(~pl.col("id").is_in(list(ids)))
+
+
+def continued_rows(run: Run, rows: pl.DataFrame, store: Store) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Transactions of an answer, those that another vendor told before under the ids they have here.
+
+    Of accounts that were taken over alone: see `connections migrate`. A row that may be any of several of the other
+    vendor's is in `review` until it is told apart. Also gives the other vendor's pending rows that nobody posts any
+    more: they are expired.
+    """
+    none = Transactions.empty()
+    taken_over = set(run.aliases.get("account", {}).values())
+    if rows.is_empty() or taken_over.isdisjoint(rows["account_id"]):
+        return rows, none
+    parts, ended = [rows.filter(~pl.col("account_id").is_in(sorted(taken_over)))], [none]
+    for account in sorted(taken_over & set(rows["account_id"])):
+        came = rows.filter(pl.col("account_id") == account)
+        held = store.rows(Transactions, {"tenant_id": run.connection.tenant_id, "account_id": account})
+        others = held.filter(pl.col("provider") != run.connection.provider)
+        if others.is_empty():
+            parts.append(came)
+            continue
+        settled = held.filter(pl.col("status") != "review")["transaction_id"].to_list()
+        found = same_transactions(others, came.filter(~pl.col("transaction_id").is_in(settled)))
+        run.learn("transaction", found.sure)
+        ours = {vendor_id: known.ours for vendor_id, known in found.sure.items()}
+        for vendor_id, fits in sorted(found.unsure.items()):
+            detail = f"it may be any of {', '.join(fits)}, which the vendor before told; no guess was made"
+            run.doubts.append((Transactions.dataset_name(), Doubt("ambiguous_match", vendor_id, detail)))
+        review = pl.lit("review").cast(came.schema["status"])
+        parts.append(
+            came.with_columns(
+                pl.col("transaction_id").replace(ours),
+                pl.col("pending_transaction_id").replace(ours),
+                status=pl.when(pl.col("transaction_id").is_in(list(found.unsure))).then(review).otherwise("status"),
+            )
+        )
+        waiting = (pl.col("status") == "pending") & ~pl.col("transaction_id").is_in(list(ours.values()))
+        ended.append(others.filter(waiting).with_columns(status=pl.lit("expired").cast(others.schema["status"])))
+    return pl.concat(parts).unique(Transactions.key(), keep="last", maintain_order=True), pl.concat(ended)

@@ -267,6 +267,10 @@ class Store(Protocol):
         """What was learned of these vendor's ids, or of these ids of ours, oldest first."""
         ...
 
+    def learn(self, sql: SqlConnection, connection_id: str, aliases: Sequence[Alias]) -> None:
+        """Names of a connection that were learned elsewhere than by a run, as a part of the caller's transaction."""
+        ...
+
     def places(self, schema: type[Dataset], columns: Sequence[str], where: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Different values of these columns among all rows, current and past, that are equal to `where`."""
         ...

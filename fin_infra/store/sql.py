@@ -523,6 +523,10 @@ class SqlStore:
             rows = self._of(schema).current(sql, keys)
         return decode([row[:width] for row in rows.values()], schema.dtypes())
 
+    def learn(self, sql: SqlConnection, connection_id: str, aliases: Sequence[Alias]) -> None:
+        """Names of a connection that were learned elsewhere than by a run, as a part of the caller's transaction."""
+        self._name(sql, connection_id, aliases)
+
     def _name(self, sql: SqlConnection, connection_id: str, aliases: Sequence[Alias]) -> None:
         """Names that were learned; one that is learned again is the newest from now on."""
         if not aliases:
