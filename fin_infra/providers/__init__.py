@@ -19,6 +19,7 @@ PROVIDERS: dict[str, str] = {
     "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "mx": "fin_infra.providers.mx:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
     "simplefin": "fin_infra.providers.simplefin:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
@@ -31,6 +32,7 @@ DOMAINS: dict[str, tuple[str, ...]] = {
         "teller",
         "plaid",
         "simplefin",
+        "mx",
     ),
     "brokerage": (
         "alpaca",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fin_infra.engine.backfilling import plan
 from fin_infra.errors import FinInfraError
 from fin_infra.providers import resolve
 from fin_infra.providers.alphavantage.simulator import TEXTS
@@ -250,3 +251,33 @@ async def test_splits_and_dividends_are_two_calls_and_one_answer_and_prices_are_
     assert max(steps) < 0.01
     kinds = {row["kind"]: row for row in market.rows("corporate_actions")}
     assert {"split", "dividend"} == set(kinds)
+
+
+# -- further back than the 100 newest bars -----------------------------------------------------------------------------
+
+
+async def test_older_rows_than_a_free_key_has_are_said_as_a_limit_of_the_plan_and_the_newest_come_all_the_same(
+    market: AlphaWorld,
+) -> None:
+    market.trades("IBM", first="2025-06-02")
+    await market.link("us:IBM")
+    await market.sync()
+    held = market.held("us:IBM")
+    async with market.runtime() as runtime:
+        [connection] = runtime.connections.all()
+        made = plan(
+            runtime.store, connection, "prices", ["us:IBM"], date(2026, 1, 2), date(2026, 5, 29), market.clock()
+        )
+        assert made.nothing is None, made.nothing
+        books = runtime.backfiller.books
+        wish = books.create(made.connection, "prices", made.subjects, made.first, made.last, made.chunks)
+        runtime.queue.enqueue_many([wish.order])
+    for _ in range(4):
+        await market.work(MINUTE)
+    async with market.runtime() as runtime:
+        done = runtime.backfiller.books.get(wish.backfill_id)
+    assert done.reason is not None
+    assert "us:IBM cannot be asked for" in done.reason
+    assert "the plan does not cover this: a paid one does" in done.reason
+    assert (done.state, done.calls, done.rows) == ("done", 1, 0)
+    assert market.held("us:IBM").items() >= held.items()
