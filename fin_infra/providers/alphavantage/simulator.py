@@ -69,6 +69,8 @@ class AlphaVantageSimulator(Simulator):
         self.counted: dict[str, list[datetime]] = {}
         self.functions: list[str] = []
         """Every function that was asked for, with its symbol: the key is not in it."""
+        self.refused: list[str] = []
+        """Which limit of the free plan was met, each time."""
         self.answering = Starlette(routes=[Route("/query", self._query)])
 
     def list_(self, symbol: str, **more: Any) -> SimListing:
@@ -90,6 +92,7 @@ class AlphaVantageSimulator(Simulator):
         if key not in self.keys | self.premium:
             return _said("key", key)
         if key not in self.premium and self.limited and (word := self._over(key)) is not None:
+            self.refused.append(word)
             return _said(word, key)
         if key not in self.premium and (
             function in ("TIME_SERIES_INTRADAY", "TIME_SERIES_DAILY_ADJUSTED") or asked.get("outputsize") == "full"
@@ -98,6 +101,7 @@ class AlphaVantageSimulator(Simulator):
         answers: dict[str, Callable[[Request], Response]] = {
             "TIME_SERIES_DAILY": self._daily, "TIME_SERIES_INTRADAY": self._intraday, "GLOBAL_QUOTE": self._quote,
             "SYMBOL_SEARCH": self._search, "FX_DAILY": self._fx, "SPLITS": self._splits, "DIVIDENDS": self._dividends,
+            "CURRENCY_EXCHANGE_RATE": self._rate,
         }  # fmt: skip
         return answers[function](request) if function in answers else _said("call", key)
 
@@ -188,6 +192,25 @@ class AlphaVantageSimulator(Simulator):
         names = ("open", "high", "low", "close")
         rows = {str(day): {f"{n}. {name}": days[day] for n, name in enumerate(names, 1)} for day in shown}
         return JSONResponse({"Meta Data": meta, "Time Series FX (Daily)": rows})
+
+    def _rate(self, request: Request) -> Response:
+        pair = request.query_params.get("from_currency", ""), request.query_params.get("to_currency", "")
+        days = {day: rate for day, rate in self.pairs.get(pair, {}).items() if day <= self._now().date()}
+        if not days:
+            return _said("call", "")
+        newest = max(days)
+        rate, at = (
+            days[newest],
+            datetime.combine(newest, self._now().timetz() if newest == self._now().date() else time()),
+        )
+        told = (
+            ("From_Currency Code", pair[0]), ("From_Currency Name", pair[0]), ("To_Currency Code", pair[1]),
+            ("To_Currency Name", pair[1]), ("Exchange Rate", rate), ("Last Refreshed", f"{at:%Y-%m-%d %H:%M:%S}"),
+            ("Time Zone", "UTC"), ("Bid Price", rate), ("Ask Price", rate),
+        )  # fmt: skip
+        return JSONResponse(
+            {"Realtime Currency Exchange Rate": {f"{n}. {name}": text for n, (name, text) in enumerate(told, 1)}}
+        )
 
     def _splits(self, request: Request) -> Response:
         return self._acted(request, "splits", "effective_date", "split_factor")

@@ -12,7 +12,6 @@ from typing import Any
 from fin_infra.calendars import get_calendar
 from fin_infra.engine import SyncReport
 from fin_infra.project import init
-from fin_infra.providers import resolve
 from fin_infra.providers.alphavantage.simulator import AlphaVantageSimulator
 from fin_infra.settings import Settings
 from fin_infra.testing import VirtualClock, serve

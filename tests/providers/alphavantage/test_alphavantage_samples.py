@@ -19,7 +19,7 @@ from fin_infra.providers.base import Ask
 
 SAMPLES = Path(os.environ["FIN_INFRA_SHARED"]) / "vendors/alphavantage/samples"
 INDEX = {row["file"]: row for row in json.loads((SAMPLES / "INDEX.json").read_text())}
-DATASETS = ("prices", "quotes", "fx_rates", "instruments", "corporate_actions")
+DATASETS = ("prices", "intraday_prices", "quotes", "fx_rates", "instruments", "corporate_actions")
 LATER = {"at": "2026-11-24T21:30:00Z"}
 
 
@@ -80,8 +80,8 @@ EXPECTED: dict[str, dict[str, tuple[int, dict[int, dict[str, Any]]] | str]] = {
     },
     "rec_TIME_SERIES_DAILY_ADJUSTED_MSFT.json": {"prices": (100, MSFT)},
     "rec_TIME_SERIES_DAILY_MSFT.json": {"prices": (100, MSFT)},
-    "rec_TIME_SERIES_INTRADAY_MSFT_1min.json": {},  # its bars are checked below
-    "rec_TIME_SERIES_INTRADAY_MSFT_5min.json": {},
+    "rec_TIME_SERIES_INTRADAY_MSFT_1min.json": {"intraday_prices": (100, {})},  # its bars are checked below
+    "rec_TIME_SERIES_INTRADAY_MSFT_5min.json": {"intraday_prices": (98, {})},
     "rec_TIME_SERIES_WEEKLY_ADJUSTED_MSFT.json": {},
     "symbol_search_empty_200.json": dict.fromkeys(DATASETS, "unknown_symbol"),
 }  # fmt: skip
@@ -120,19 +120,20 @@ def test_a_sample_is_the_rows_or_the_code_it_stands_for(name: str, dataset: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "interval", "first", "last"),
+    ("name", "interval", "first", "last", "kept"),
     [
         (
             "rec_TIME_SERIES_INTRADAY_MSFT_1min.json", "1m", datetime(2017, 12, 18, 18, 17, tzinfo=UTC),
-            datetime(2017, 12, 18, 19, 56, tzinfo=UTC),
+            datetime(2017, 12, 18, 19, 56, tzinfo=UTC), 100,
         ),
         (
             "rec_TIME_SERIES_INTRADAY_MSFT_5min.json", "5m", datetime(2019, 8, 1, 18, 15, tzinfo=UTC),
-            datetime(2019, 8, 2, 20, 0, tzinfo=UTC),
+            datetime(2019, 8, 2, 20, 0, tzinfo=UTC), 98,
         ),
     ],
 )  # fmt: skip
-def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime, last: datetime) -> None:
+def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime, last: datetime, kept: int) -> None:
+    """In 2019 a bar was stamped with its end: that of 16:00 is outside of the hours, by what a stamp means today."""
     at = datetime(2026, 11, 24, tzinfo=UTC)
     ask = Ask("alphavantage", "t", "c", "r", at)
     built = frames.intraday_prices([(wire.intraday((SAMPLES / name).read_bytes()), at)], ask)
@@ -140,3 +141,8 @@ def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime
     assert built.good.height == 100
     assert set(built.good["interval"]) == {interval}
     assert (built.good["start_at"].min(), built.good["start_at"].max()) == (first, last)
+    found = replay(resolve("market:alphavantage"), "intraday_prices", [recorded(name)], LATER)
+    assert (found.good.height, len(found.rejects)) == (kept, 100 - kept)
+    assert {reject.reason.partition(" is ")[2] for reject in found.rejects} <= {
+        "outside of what was asked for, or of the hours of XNYS"
+    }
