@@ -70,9 +70,8 @@ async def test_the_rates_it_decodes_are_those_of_our_rows(market: AvWorld) -> No
 
 def test_what_it_finds_by_a_word_is_what_was_listed(market: AvWorld) -> None:
     decoded: Any
-    decoded = TimeSeries(key=KEY).get_symbol_search("ibm")
-    print(repr(decoded)[:300])
-    assert [(row["1. symbol"], row["8. currency"]) for row in decoded] == [("IBM", "USD")]
+    decoded, _ = TimeSeries(key=KEY).get_symbol_search("ibm")
+    assert decoded[["1. symbol", "8. currency"]].to_numpy().tolist() == [["IBM", "USD"]]
 
 
 def test_the_rate_of_now_it_decodes_is_what_was_set(market: AvWorld) -> None:
