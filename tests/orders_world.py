@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from fin_infra.connections import Connection
+from fin_infra.connections import Connection, Connections, open_vault
 from fin_infra.orders import Order, Orders
+from fin_infra.providers import resolve
 from fin_infra.providers.alpaca.simulator import AlpacaSimulator, SimAsset, SimBrokerage, SimOrder, SimPosition
 from fin_infra.runtime.ordering import open_orders
 from fin_infra.settings import Settings
@@ -175,9 +176,9 @@ class OrdersWorld(VendorWorld):
 
 @contextmanager
 def orders_of(folder: Path, at: datetime = OPEN_HOURS, **settings: Any) -> Iterator[OrdersWorld]:
-    import asyncio
-
     clock = VirtualClock(at)
     world = OrdersWorld(folder, clock, AlpacaSimulator(now=clock), **settings)
-    world.connection = asyncio.run(world.linked(SECRETS, "ada"))
+    with world.store() as store:
+        connections = Connections(store, open_vault(world.settings), clock)
+        world.connection = connections.add(resolve("alpaca"), SECRETS, tenant="ada")
     yield world

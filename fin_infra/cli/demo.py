@@ -16,14 +16,18 @@ app = typer.Typer(invoke_without_command=True)
 TENANT = "demo"
 TOKENS = ("test_token_ada", "test_token_lin")
 KEY = {"key_id": "PKDEMO", "secret_key": "demo-secret"}
+MARKET_KEY = "DEMOMARKETKEY"
+COIN_KEY = "CG-demo-coins"
+IN = "EUR"
 
 
 @app.callback()
 def demo(context: typer.Context) -> None:
-    """Show the whole way of the data on a simulated bank and broker: no key, no server, under a minute.
+    """Show the whole way of the data on simulated vendors: no key, no server, under a minute.
 
-    Links two banks and a broker, runs what comes due, prints the rows and what they are worth; then goes on to the
-    day after Thanksgiving, when New York closes early. The rows stay in the store for `fin-infra read`.
+    Links two banks at Teller, a broker at Alpaca, and the market data of Alpha Vantage and CoinGecko; runs what comes
+    due, prints the rows and what they are worth; then goes on to the day after Thanksgiving, when New York closes
+    early. The rows stay in the store for `fin-infra read`.
 
     Example: fin-infra demo
     """
@@ -44,11 +48,15 @@ def run() -> None:
 
 async def _demo() -> None:
     """Two cycles on a clock that the simulated vendors share."""
-    from datetime import UTC, datetime
+    from datetime import UTC, date, datetime
 
     from fin_infra.cli.output import say
-    from fin_infra.providers.alpaca.simulator import AlpacaSimulator, SimPosition
+    from fin_infra.providers.alpaca.simulator import LISTED, AlpacaSimulator, SimPosition
     from fin_infra.providers.alpaca.simulator import sandbox as paper_account
+    from fin_infra.providers.alphavantage.simulator import AlphaVantageSimulator
+    from fin_infra.providers.alphavantage.simulator import sandbox as listings
+    from fin_infra.providers.coingecko.simulator import CoingeckoSimulator
+    from fin_infra.providers.coingecko.simulator import sandbox as coins
     from fin_infra.providers.teller.simulator import TellerSimulator, sandbox
     from fin_infra.testing import VirtualClock, serve
 
@@ -61,10 +69,29 @@ async def _demo() -> None:
         SimPosition("AAPL270115C00300000", "2", "11.20", asset_class="us_option", exchange="", current_price="12.35",
                     lastday_price="12.10")
     )  # fmt: skip
-    with serve(bank) as banking, serve(broker.trading) as trading, serve(broker.data) as data:
-        say(f"a simulated bank answers at {banking.url}, a broker at {trading.url} and {data.url}")
-        urls = {"teller": banking.url, "alpaca": trading.url, "alpaca.data": data.url}
-        await _cycles(clock, bank, urls)
+    account.positions.append(
+        SimPosition("BTCUSD", "0.05", "61000", asset_class="crypto", exchange="CRYPTO", current_price="64000",
+                    lastday_price="63900")
+    )  # fmt: skip
+    market, crypto = AlphaVantageSimulator(limited=True, now=clock), CoingeckoSimulator(now=clock)
+    listings(
+        market, MARKET_KEY, today=clock().date(),
+        symbols=tuple((symbol.replace(".", "-"), name, price) for symbol, name, _, price in LISTED),
+    )  # fmt: skip
+    weekdays = [date(2026, 11, day) for day in range(2, 28) if date(2026, 11, day).weekday() < 5]
+    market.pairs["EUR", "USD"] = {day: f"1.1{500 + day.day}" for day in weekdays}
+    coins(crypto, today=clock().date())
+    crypto.demo_keys.add(COIN_KEY)
+    with (
+        serve(bank) as banking, serve(broker.trading) as trading, serve(broker.data) as data,
+        serve(market) as quoting, serve(crypto) as coining,
+    ):  # fmt: skip
+        say(f"simulated vendors: a bank at {banking.url}, a broker at {trading.url} and {data.url}, market data at")
+        say(f"{quoting.url} and {coining.url}")
+        await _cycles(clock, bank, {
+            "teller": banking.url, "alpaca": trading.url, "alpaca.data": data.url, "alphavantage": quoting.url,
+            "coingecko": coining.url,
+        })  # fmt: skip
     say("now try: fin-infra read prices; fin-infra status; fin-infra read transactions --history")
 
 
@@ -78,7 +105,7 @@ async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, st
     from fin_infra.runtime import Runtime
     from fin_infra.settings import Settings
 
-    settings = Settings.load()
+    settings = Settings.load().model_copy(update={"currencies": "USD"})
     ledger = MemoryLedger(clock)  # of simulated vendors: the real ones' quotas are not spent by it
     say(f"rows go to {settings.store_url}")
     async with Runtime(
@@ -95,8 +122,15 @@ async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, st
         for token in TOKENS:
             runtime.connections.add(resolve("banking:teller"), {"access_token": token}, tenant=TENANT, simulated=True)
         runtime.connections.add(resolve("brokerage:alpaca"), KEY, tenant=TENANT, simulated=True)
-        put(f"First cycle, {instant(clock())}: two banks and a broker were just linked, so all their streams are due.")
+        market = runtime.connections.add(resolve("market"), {"key": MARKET_KEY}, tenant=TENANT, simulated=True)
+        runtime.connections.add(
+            resolve("crypto"), {"api_key": COIN_KEY, "plan": "demo"}, tenant=TENANT, simulated=True
+        )  # fmt: skip
+        put(f"First cycle, {instant(clock())}: two banks, a broker and two sources of market data were just linked, so")
+        put("all their streams are due.")
         await _cycle(runtime)
+        report = await runtime.engine.sync("fx_rates", market.connection_id)  # on order: banks of issue give them too
+        put(f"  ran  {report.sentence()}")
         for name in SHOWN:
             _show(runtime, name)
         _show_worth(runtime)
@@ -142,6 +176,7 @@ SHOWN = {
     "holdings": ("instrument", "quantity", "multiplier", "price", "market_value", "cost_basis", "currency"),
     "prices": ("instrument", "session", "open", "high", "low", "close", "volume", "currency", "state"),
 }
+OF_ALL = ("prices", "corporate_actions", "fx_rates", "quotes")
 NEWEST_FIRST = {"transactions": "booked_on", "prices": "session"}
 
 
@@ -159,20 +194,29 @@ def _show(runtime: Runtime, dataset: str) -> None:
 
 
 def _rows(runtime: Runtime, dataset: str) -> pl.LazyFrame:
-    """Rows of the demo's tenant; prices and corporate actions belong to no tenant."""
+    """Rows of the demo's tenant; market data belongs to no tenant."""
     from fin_infra.reader import read
 
-    return read(dataset, tenant=None if dataset in ("prices", "corporate_actions") else TENANT, store=runtime.store)
+    return read(dataset, tenant=None if dataset in OF_ALL else TENANT, store=runtime.store)
 
 
 def _show_worth(runtime: Runtime) -> None:
+    import polars as pl
+
     from fin_infra.cli.output import put
-    from fin_infra.cli.worth import net_worth
+    from fin_infra.cli.worth import in_one, net_worth
 
     names = ("accounts", "balances", "holdings", "prices", "corporate_actions")
     worth = net_worth(*(_rows(runtime, name).collect() for name in names))
     put("")
     put("net worth: " + ", ".join(f"{amount:,.2f} {currency}" for currency, amount in sorted(worth.total.items())))
+    rates = _rows(runtime, "fx_rates").collect()
+    converted = in_one(worth, IN, runtime.now().date(), rates)
+    for row in converted.rows.filter(pl.col("rate").is_not_null()).iter_rows(named=True):
+        put(f"  {row['currency']} at {row['rate']:.6f} {IN}, {row['rate_provider']}'s rate of {row['rate_on']}")
+    put(f"net worth in {IN}: {converted.total().amount:,.2f}")
+    for sentence in converted.total().lacking:
+        put(f"  not counted in {IN}: {sentence}")
     for sentence in worth.missing:
         put(f"  not counted: {sentence}")
     for sentence in worth.old:

@@ -57,8 +57,40 @@ def quotas(
         console.print(shown(rows, console.width))
     elif rows:
         table(cells(rows), HEADER)
+    if rows and not as_json:
+        for sentence in told(settings, name):
+            say(sentence)
     if not rows:
         say(nothing_counted(settings, name))
+
+
+def told(settings: Settings, provider: str | None) -> list[str]:
+    """What each vendor's newest answer said of its limit, by the runs; a sentence for each that said something."""
+    from pathlib import Path
+
+    import polars as pl
+
+    from fin_infra.datasets.operations import Runs
+    from fin_infra.store import Query, open_store
+
+    url = settings.store_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return []  # looking makes none
+    store = open_store(url)
+    try:
+        columns = ["provider", "finished_at", "vendor_limit", "vendor_remaining", "vendor_reset_at"]
+        runs = pl.concat(list(store.read(Runs, Query(), columns))).filter(pl.col("vendor_remaining").is_not_null())
+    finally:
+        store.close()
+    newest = runs.sort("finished_at").group_by("provider").last().sort("provider")
+    return [
+        f"{row['provider']} itself said at {row['finished_at']:%Y-%m-%dT%H:%M:%SZ}: {row['vendor_remaining']} "
+        + (f"of {row['vendor_limit']} " if row["vendor_limit"] is not None else "")
+        + "left"
+        + (f", all free at {row['vendor_reset_at']:%Y-%m-%dT%H:%M:%SZ}" if row["vendor_reset_at"] is not None else "")
+        for row in newest.iter_rows(named=True)
+        if provider in (None, row["provider"])
+    ]
 
 
 def windows(settings: Settings, provider: str | None, now: datetime) -> Rows:

@@ -16,7 +16,7 @@ WORDS = ("us", "opt", "fut", "mf", "idx", "fx", "cash", "crypto", "caip19", *SCH
 """The fixed namespaces; every other one of four characters is a MIC in lower case."""
 LOCAL = (
     "alpaca", "alphavantage", "coingecko", "ecb", "exchangerate_api", "frankfurter", "kraken", "mx", "plaid",
-    "simplefin", "snaptrade", "teller", "yahoo",
+    "simplefin", "snaptrade", "stripe", "teller", "yahoo",
 )  # fmt: skip
 """Vendors whose own id may stand for what nothing resolves: `plaid:<id>`. So may dotted names, `ccxt.<exchange>`."""
 

@@ -176,7 +176,7 @@ class OrderBooks:
         stands, unless a newer one is recorded."""
         while True:
             if not _newer(order, placed):
-                return order
+                return self.get(order.connection_id, order.key) or order
             moved = self.move(
                 order, placed.state, f"{placed.status} at the vendor" if placed.state == "rejected" else None,
                 vendor_id=placed.vendor_id, vendor_status=placed.status, filled_qty=placed.filled_qty,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from svc_infra.cache import cache_read, init_cache
@@ -89,7 +90,7 @@ async def _kept(
     provider: Provider, what: str, lookup: Lookup, word: str, secrets: Mapping[str, str], connection: Connection | None
 ) -> list[dict[str, Any]]:
     settings = Settings.load()
-    init_cache(url=settings.cache_url, prefix="fin_infra", version="1")
+    _opened(settings.cache_url)
 
     async def ask(key: str) -> list[dict[str, Any]]:
         answered = await asked(provider, lambda http: lookup.ask(http, word), secrets, connection, settings=settings)
@@ -100,6 +101,12 @@ async def _kept(
     read = cache_read(key="lookup:{key}", ttl=int(lookup.keep.total_seconds()))(ask)
     rows: list[dict[str, Any]] = await read(key=f"{provider.name}:{what}:{told}")
     return rows
+
+
+@lru_cache(maxsize=1)
+def _opened(url: str) -> None:
+    """Opens svc-infra's cache once: opened again, a cache in memory forgets all."""
+    init_cache(url=url, prefix="fin_infra", version="1")
 
 
 def _found(row: Mapping[str, Any]) -> Found:

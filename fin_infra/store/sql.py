@@ -354,7 +354,7 @@ class SqlStore:
         with self.reading() if outer is not None else self._snapshot() as sql:
             found = sql.execute(statement).fetchall()
         rows = [
-            (row.seq, row.changed_at, row.dataset, op, list(key), row.run_id)
+            (row.seq, row.changed_at, row.dataset, op, [_key_part(part) for part in key], row.run_id)
             for row in found
             for op in ("inserted", "updated", "removed")
             for key in json.loads(getattr(row, op))
@@ -773,3 +773,8 @@ def _first_of(day: date, column: Any) -> str | int:
 
 def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
+
+
+def _key_part(part: str | int) -> str:
+    """A part of a key as text; an instant, which the store keeps as microseconds, as ISO 8601."""
+    return part if isinstance(part, str) else from_micros(part).isoformat()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from fin_infra.providers import REGISTRY
+from fin_infra.providers.alpaca.simulator import AlpacaSimulator, sandbox
 from fin_infra.providers.simulating import Fault
 from fin_infra.providers.teller.simulator import TellerSimulator
+from fin_infra.testing import serve
 from tests.cli.conftest import TOKEN, Cli
 from tests.guards import guarded
 
@@ -93,3 +96,39 @@ def test_what_a_vendor_does_not_look_up_is_a_sentence(cli: Cli, linked: str) -> 
     said = cli("providers", "find", "banking:teller", "coins", "bitcoin")
     assert said.code == 2
     assert "teller does not look up 'coins'" in said.error
+
+
+def test_quotas_say_what_the_vendor_itself_said(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = AlpacaSimulator()
+    sandbox(broker, "PKTOLD", "told-secret", today=datetime.now(UTC).date())
+    with serve(broker.trading) as trading, serve(broker.data) as data:
+        monkeypatch.setenv("FIN_INFRA_ALPACA_BASE_URL", trading.url)
+        monkeypatch.setenv("FIN_INFRA_ALPACA_DATA_BASE_URL", data.url)
+        keys = json.dumps({"key_id": "PKTOLD", "secret_key": "told-secret"})
+        linked = cli("connections", "add", "brokerage:alpaca", "--secret-stdin", stdin=keys).out.strip()
+        assert cli("sync", "accounts", "--connection", linked).code == 0
+        said = cli("quotas")
+        assert "alpaca itself said at" in said.err
+        assert "199 of 200 left, all free at" in said.err
+        (run,) = [json.loads(line) for line in cli("read", "runs", "--format", "ndjson").out.splitlines()]
+        assert (run["vendor_remaining"], run["vendor_limit"], run["failed_calls"]) == (199, 200, 0)
+
+
+@guarded(
+    "an answer that is kept is not asked for again", "runtime/asking.py",
+    'rows: list[dict[str, Any]] = await read(key=f"{provider.name}:{what}:{told}")',
+    'rows: list[dict[str, Any]] = await ask(f"{provider.name}:{what}:{told}")',
+)  # fmt: skip
+def test_a_lookup_is_asked_once_and_kept(cli: Cli, linked: str, bank: TellerSimulator) -> None:
+    said = cli("providers", "find", "banking:teller", "institutions", "simulated", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out) == [
+        {"symbol": "sim", "instrument": None, "name": "Simulated Bank", "products": "balance, transactions"}
+    ]
+    asked = len(bank.requests)
+    assert asked == 1
+    assert (
+        cli("providers", "find", "banking:teller", "institutions", "no such bank").code == 1
+    )  # of the list that is kept
+    assert cli("providers", "find", "banking:teller", "institutions", "sim").code == 0
+    assert len(bank.requests) == asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from fin_infra.datasets.activities import Activities
 from fin_infra.datasets.base import Dataset
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import BASES, Prices
 from fin_infra.errors import UsageError
 from fin_infra.providers import PROVIDERS
@@ -386,3 +387,15 @@ def test_lazy_steps_equal_the_same_steps_on_the_whole_frame(
     source = read("prices", store=fresh.store, all_providers=every, **query)  # type: ignore[arg-type]
     assert_frame_equal(walked(source).collect(), walked(source.collect()))
     assert walked(source).select(pl.len()).collect().item() == walked(source.collect()).height
+
+
+def test_the_change_feed_tells_an_instant_in_a_key_as_text(bench: Bench) -> None:
+    row = {
+        "instrument": "us:AAPL", "interval": "5m", "start_at": datetime(2026, 11, 24, 14, 30, tzinfo=UTC),
+        "provider": "yahoo", "basis": "raw", "open": None, "high": None, "low": None, "close": Decimal(1),
+        "volume": None, "currency": "USD", "state": "final", "fetched_at": datetime(2026, 11, 24, 15, tzinfo=UTC),
+        "run_id": "r",
+    }  # fmt: skip
+    commit(bench, IntradayPrices, [row])
+    changes = bench.store.changes()
+    assert changes["key"].to_list() == [["us:AAPL", "5m", "2026-11-24T14:30:00+00:00", "yahoo"]]

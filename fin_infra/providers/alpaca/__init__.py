@@ -125,7 +125,8 @@ PROVIDER = Provider(
     quota=QUOTA,
     probe=client.probe,
     ordering=ORDERING,
-    attribution="Data by Alpaca (alpaca.markets). Market data may not be redistributed.",
+    attribution="Data by Alpaca (alpaca.markets).",
+    terms=("Market data may not be redistributed; showing IEX data has display rules of its own.",),
     facts=(
         "200 requests a minute per account and host; the reset comes with every answer (read 2026-11-24).",
         "Without a paid plan consolidated prices are 15 minutes old, which a daily bar does not mind.",

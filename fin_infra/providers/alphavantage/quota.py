@@ -33,7 +33,7 @@ QUOTA = VendorQuota(
             "free",
             # when a day begins there is not documented: a rolling one holds whenever it does
             (
-                Rolling("day", 25, A_DAY, arrive_within=None), Rolling("second", 1, 1.1),
+                Rolling("day", 25, A_DAY, arrive_within=None), Rolling("second", 1, 1.1, arrive_within=None),
                 Spacing("pace", 1.2, for_all=True),
             ),
             READ, f"{SOURCE}: 25 requests a day, and 1 a second since December 2025",

@@ -36,7 +36,8 @@ PROVIDER = Provider(
         ),
     ),
     quota=QUOTA,
-    attribution="Source: European Central Bank (ecb.europa.eu). Reference rates are for information only.",
+    attribution="Source: European Central Bank (ecb.europa.eu).",
+    terms=("Reference rates are for information, not for transactions.",),
     facts=(
         "One rate per TARGET working day, published at about 16:00 in Frankfurt; not meant for transactions.",
         "Units of a currency per euro, 4 to 6 significant digits, which cross rates inherit.",

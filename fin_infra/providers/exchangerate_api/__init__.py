@@ -78,6 +78,10 @@ PROVIDER = Provider(
     quota=QUOTA,
     probe=client.probe,
     attribution="Rates By Exchange Rate API (https://www.exchangerate-api.com).",
+    terms=(
+        "Open access, without a key: that attribution must be a visible link wherever rates are shown.",
+        "Its rates may be cached, and must not be redistributed.",
+    ),
     facts=(
         "Blends of several sources: they differ from the ECB's in the third or fourth digit: another series.",
         "Free plan: 1,500 requests a month, new rates every 24 hours, no older days (read 2026-11-24).",

@@ -37,6 +37,7 @@ PROVIDER = Provider(
     ),
     quota=QUOTA,
     attribution="Data by Frankfurter (frankfurter.dev), from the European Central Bank.",
+    terms=("Fair use of the public host; it can be hosted by oneself (MIT).",),
     facts=(
         "The ECB's rates, a few minutes later than there; of another provider, so another series (read 2026-11-24).",
         "No quota is published; fair use. It can be hosted by yourself: set FIN_INFRA_FRANKFURTER_BASE_URL.",

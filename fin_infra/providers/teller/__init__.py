@@ -10,7 +10,7 @@ import httpx
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.transactions import Transactions
-from fin_infra.providers.base import Feed, Field, Provider, Refusal, Source
+from fin_infra.providers.base import Feed, Field, Lookup, Provider, Refusal, Source
 from fin_infra.providers.teller import client, frames, wire
 from fin_infra.providers.teller.quota import QUOTA
 from fin_infra.providers.teller.webhooks import WEBHOOKS
@@ -76,6 +76,7 @@ PROVIDER = Provider(
     ),
     quota=QUOTA,
     probe=client.probe,
+    lookups={"institutions": Lookup(client.institutions, keep=timedelta(days=7), whole=True)},
     attribution="Data by Teller (teller.io).",
     webhooks=WEBHOOKS,
     facts=(

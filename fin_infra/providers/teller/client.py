@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fin_infra.errors import FinInfraError, OwnerActionError, QuotaError, TransientError, WireError
-from fin_infra.providers.base import Account, Ask, Http, Page, Reply
+from fin_infra.providers.base import Account, Ask, Found, Http, Page, Reply
 from fin_infra.providers.teller import wire
 
 PAGE = 100
@@ -21,6 +21,12 @@ ONE_ACCOUNT_ONLY = frozenset(
 async def probe(http: Http) -> str:
     """Lists the accounts, which no bank is asked for."""
     return f"{len(wire.accounts((await http.get('/accounts')).body))} accounts"
+
+
+async def institutions(http: Http, word: str) -> list[Found]:
+    """All institutions that Teller reaches."""
+    listed = wire.institutions((await http.get("/institutions")).body)
+    return [Found(one.id, one.name, None, {"products": ", ".join(one.products)}) for one in listed]
 
 
 async def accounts(http: Http, ask: Ask) -> AsyncIterator[Page]:

@@ -37,7 +37,16 @@ class Balances(Wire):
     available: str | None = None
 
 
+class Listed(Wire):
+    """One of `/institutions`."""
+
+    id: str
+    name: str
+    products: list[str] = []
+
+
 ACCOUNTS = TypeAdapter(list[TellerAccount])
+INSTITUTIONS = TypeAdapter(list[Listed])
 ONE_ACCOUNT = TypeAdapter(TellerAccount)
 BALANCES = TypeAdapter(Balances)
 
@@ -65,6 +74,11 @@ def transactions(body: bytes) -> list[dict[str, Any]]:
     if rows and not any("id" in row and "amount" in row for row in rows):
         raise WireError("an answer without its documented shape: no row has an id and an amount", evidence=body)
     return rows
+
+
+def institutions(body: bytes) -> list[Listed]:
+    """`GET /institutions`: all of them, no pages."""
+    return checked(INSTITUTIONS, exact_json(body), body)
 
 
 def refusal_word(body: bytes) -> str | None:

@@ -1,15 +1,18 @@
-"""Orders at Alpaca: what is sent, what comes back, what is refused before anything leaves."""
+"""Orders at Alpaca: what is sent, what comes back, how they are listed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from fin_infra.errors import UsageError
+from fin_infra.errors import UsageError, WireError
+from fin_infra.providers.alpaca import ordering
+from tests.guards import guarded
 from tests.orders_world import OrdersWorld, orders_of
 
 
@@ -30,8 +33,15 @@ async def test_an_order_is_sent_exactly_as_it_was_meant_and_recorded_as_the_vend
     assert (order.state, order.vendor_status, order.vendor_id) == ("accepted", "new", placed.id)
     assert (order.qty, order.limit_price, order.live) == (Decimal("2.100000001"), Decimal("150.1"), False)
     assert order == world.recorded()
+    async with world.orders() as orders:
+        steps = (await orders.show(world.at, "k1"))[1]
+    assert [step.state for step in steps] == ["intended", "sent", "accepted"]
 
 
+@guarded(
+    "a key stands for one order", "orders/placing.py",
+    "        if differs is not None:\n            raise UsageError(\n                f\"the key", "        if False:\n            raise UsageError(\n                f\"the key",
+)  # fmt: skip
 async def test_the_same_key_gives_the_recorded_order_and_asks_nobody(world: OrdersWorld) -> None:
     first = await world.submit()
     asked = len(world.broker.requests)
@@ -40,3 +50,63 @@ async def test_the_same_key_gives_the_recorded_order_and_asks_nobody(world: Orde
     with pytest.raises(UsageError, match=r"another order \(qty 2 then, 3 now\); another order needs another key"):
         await world.submit(qty="3")
     assert len(world.placed) == 1
+
+
+async def test_the_vendors_symbol_is_the_same_order_as_its_instrument(world: OrdersWorld) -> None:
+    first = await world.submit("coin", "BTC/USD", qty="0.01", type="limit", limit_price="60000")
+    assert first.instrument == "crypto:bitcoin"
+    assert first.time_in_force == "gtc"
+    again = await world.submit("coin", "crypto:bitcoin", qty="0.010", type="limit", limit_price="60000.0")
+    assert again == first
+    sold = await world.submit("sold", "crypto:bitcoin", "sell", qty="0.1", type="limit", limit_price="60000")
+    assert sold.symbol == "BTC/USD"
+
+
+@guarded(
+    "orders of one instant", "providers/alpaca/ordering.py", "until = oldest + 2 * LEAST_STEP", "until = oldest",
+)  # fmt: skip
+async def test_all_orders_are_listed_once_however_many_came_in_one_instant(
+    world: OrdersWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "ORDERS_PAGE", 4)
+    for number in range(11):
+        if number % 3 == 0:
+            world.clock.advance(timedelta(seconds=1))
+        world.account.order_book.place(
+            {"symbol": "SPY", "qty": "1", "side": "buy", "type": "limit", "limit_price": "5", "time_in_force": "gtc",
+             "client_order_id": f"other {number}"},
+            world.clock(), is_open=True, power=Decimal(10**6), asset=world.broker._tradable,
+        )  # fmt: skip
+    ours = await world.submit()
+    async with world.orders() as orders:
+        found = [one async for one in orders.listed(world.at)]
+        assert [one.key for one in found if one.key] == ["k1"]
+        assert len(found) == len({one.placed.vendor_id for one in found}) == 12
+        times = [one.placed.submitted_at for one in found if one.placed.submitted_at]
+        assert times == sorted(times, reverse=True)
+        await orders.cancel(world.at, "k1")
+        assert [one.placed.vendor_id async for one in orders.listed(world.at, status="closed")] == [ours.vendor_id]
+        assert len([one async for one in orders.listed(world.at, instruments=["us:SPY"])]) == 11
+        since = world.clock() - timedelta(milliseconds=1)
+        assert len([one async for one in orders.listed(world.at, after=since)]) == 2
+
+
+async def test_a_full_page_that_leads_nowhere_is_an_error_and_no_short_list(
+    world: OrdersWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "ORDERS_PAGE", 2)
+    for key in ("k1", "k2", "k3"):
+        await world.submit(key)
+    async with world.orders() as orders:
+        with pytest.raises(WireError, match="does not lead on"):
+            [one async for one in orders.listed(world.at)]
+
+
+async def test_the_list_tells_the_record_what_became_of_ours(world: OrdersWorld) -> None:
+    await world.submit()
+    world.broker.fill(world.placed[0], "2", "149.5")
+    async with world.orders() as orders:
+        assert [one.placed.state async for one in orders.listed(world.at, status="closed")] == ["filled"]
+    order = world.recorded()
+    assert order is not None
+    assert (order.state, order.filled_qty, order.filled_avg_price) == ("filled", Decimal(2), Decimal("149.5"))
