@@ -11,7 +11,7 @@ import pytest
 from fin_infra.providers import resolve
 from fin_infra.providers.simulating import Fault
 from tests.guards import guarded
-from tests.providers.alphavantage.market import CLOSED, KEY, AvWorld, av_of
+from tests.providers.alphavantage.market import KEY, AlphaWorld, alpha_of
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SYMBOLS = tuple(f"{a}{b}" for a in "ABCDEF" for b in "KLMNOPQRST")
@@ -25,9 +25,9 @@ schedules:
 """
 
 
-async def sixty(world: AvWorld) -> None:
+async def sixty(world: AlphaWorld) -> None:
     """Two owners who share a key, sixty instruments, three streams each."""
-    (world.folder / "project/schedules/all.yaml").write_text(STREAMS, encoding="utf-8")
+    world.schedule(STREAMS)
     for symbol in SYMBOLS:
         world.trades(symbol, "2026-11-02", "2026-12-31")
     await world.link(*(f"us:{symbol}" for symbol in SYMBOLS))
@@ -35,7 +35,7 @@ async def sixty(world: AvWorld) -> None:
         runtime.connections.add(resolve("alphavantage"), {"key": KEY}, tenant="ben")
 
 
-async def one_by_one(world: AvWorld, after: timedelta = timedelta()) -> None:
+async def one_by_one(world: AlphaWorld, after: timedelta = timedelta()) -> None:
     """Time passes, then a worker with one slot, a process of its own, works until nothing is due."""
     world.clock.advance(after)
     async with world.runtime() as runtime:
@@ -49,13 +49,13 @@ async def one_by_one(world: AvWorld, after: timedelta = timedelta()) -> None:
 async def test_t29_a_used_up_day_costs_one_call_for_all_streams_of_sixty_instruments(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with av_of(tmp_path) as world, caplog.at_level(logging.DEBUG, "fin_infra"):
+    with alpha_of(tmp_path) as world, caplog.at_level(logging.DEBUG, "fin_infra"):
         await sixty(world)
-        world.sim.fail_next(Fault("refuse", times=10_000, code="daily", status=200))
+        world.alpha.fail_next(Fault("refuse", times=10_000, code="daily", status=200))
         await one_by_one(world)
         for _ in range(3):
             await one_by_one(world, 7 * HOUR)
-        assert len(world.sim.requests) == 1, "one call met the limit, and nobody asked again that day"
+        assert len(world.alpha.requests) == 1, "one call met the limit, and nobody asked again that day"
         assert len([record for record in caplog.records if record.name == "fin_infra.quotas"]) == 1
         async with world.runtime() as runtime:
             assert {connection.state for connection in runtime.connections.all()} == {"active"}, (
@@ -63,9 +63,9 @@ async def test_t29_a_used_up_day_costs_one_call_for_all_streams_of_sixty_instrum
             )
         with world.store() as store:
             assert store.quarantined() == []
-        world.sim.faults.clear()
+        world.alpha.faults.clear()
         await one_by_one(world, 4 * HOUR)
-        assert 15 < len(world.sim.requests) <= 1 + 25, "a day of the free plan, and no call more"
+        assert 15 < len(world.alpha.requests) <= 1 + 25, "a day of the free plan, and no call more"
         assert KEY not in caplog.text
 
 
@@ -76,10 +76,10 @@ async def test_t29_a_used_up_day_costs_one_call_for_all_streams_of_sixty_instrum
     ids=["burst", "minute", "unknown"],
 )  # fmt: skip
 async def test_t29_each_text_is_waited_out_as_long_as_it_says(tmp_path: Path, code: str, wait: timedelta) -> None:
-    with av_of(tmp_path) as world:
+    with alpha_of(tmp_path) as world:
         world.trades("IBM", "2026-11-02", "2026-12-31")
         await world.link("us:IBM")
-        world.sim.fail_next(Fault("refuse", times=1, code=code, status=200))
+        world.alpha.fail_next(Fault("refuse", times=1, code=code, status=200))
         began = world.clock()
         report = await world.sync()
         if wait < timedelta(seconds=10):  # the run itself waits so long
@@ -87,25 +87,7 @@ async def test_t29_each_text_is_waited_out_as_long_as_it_says(tmp_path: Path, co
         else:
             assert (report.outcome, report.error_code) == ("later", "rate_limited")
             early = await world.sync("quotes", after=wait * 0.3)
-            assert (early.outcome, len(world.sim.requests)) == ("later", 1), "all of its streams wait"
+            assert (early.outcome, len(world.alpha.requests)) == ("later", 1), "all of its streams wait"
             report = await world.sync(after=wait)
         assert (report.outcome, report.error) == ("ok", None)
         assert len(world.held("us:IBM")) == 17
-
-
-@guarded("a free key has fifty a day", "providers/alphavantage/quota.py",
-         'Rolling("day", 25, A_DAY', 'Rolling("day", 50, A_DAY')  # fmt: skip
-@guarded("calls follow each other at once", "providers/alphavantage/quota.py",
-         'Rolling("second", 1, 1.1),', 'Rolling("second", 9, 1.1),')  # fmt: skip
-async def test_t29_sixty_instruments_of_a_free_key_come_in_three_days_without_one_refusal(tmp_path: Path) -> None:
-    with av_of(tmp_path, limited=True, at=CLOSED) as world:
-        for symbol in SYMBOLS:
-            world.trades(symbol, "2026-11-02", "2026-12-31")
-        await world.link(*(f"us:{symbol}" for symbol in SYMBOLS))
-        seen: list[int] = []
-        for _ in range(3):
-            world.sim.refused.clear()
-            await one_by_one(world, DAY)
-            seen.append(len({row["instrument"] for row in world.rows("prices")}))
-        assert world.sim.refused == []
-        assert seen == [24, 48, 60], "the first call of a day asks for more than the plan has"

@@ -22,11 +22,18 @@ from fin_infra.store.ledger import open_ledger
 from fin_infra.testing import serve
 from tests.cli.conftest import Cli
 from tests.cli.conftest import cli as cli
+from tests.coins import coins_of
 from tests.guards import guarded
 from tests.plaid_world import bank as deposit
 from tests.plaid_world import bought as paid
 from tests.plaid_world import broker, investment, plaid_of
 from tests.providers.alpaca.market import market_of
+from tests.providers.alphavantage.market import alpha_of
+from tests.providers.ccxt.exchange import exchange_of
+from tests.providers.snaptrade.broker import bought as activity
+from tests.providers.snaptrade.broker import brokerage, set_keys, shares, snaptrade_of
+from tests.providers.stripe.world import identity_world
+from tests.providers.yahoo.market import yahoo_of
 from tests.rates import rates_of
 from tests.world import VendorWorld, bought, card, checking, world_of
 
@@ -37,7 +44,7 @@ TOKEN = "access-sandbox-hush7731"
 def _counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each vendor's plan has one more window, which counts its every call."""
     for name in PROVIDERS:
-        monkeypatch.setenv(f"FIN_INFRA_{name.upper()}_QUOTAS", "every=1000000/30m")
+        monkeypatch.setenv(f"FIN_INFRA_{name.upper().replace('.', '_')}_QUOTAS", "every=1000000/30m")
 
 
 def spent(settings: Settings, vendor: str) -> int:
@@ -92,6 +99,58 @@ def rates(vendor: str, **secrets: str) -> Scene:
     return scene
 
 
+@asynccontextmanager
+async def alphavantage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    monkeypatch.setenv("FIN_INFRA_ALPHAVANTAGE_PLAN", "premium_1200")
+    with alpha_of(folder) as world:
+        world.trades("IBM")
+        world.alpha.pairs["EUR", "USD"] = {world.clock().date(): "1.1754"}
+        await world.link("us:IBM", "fx:EURUSD", premium=True)
+        yield world, world.alpha
+
+
+@asynccontextmanager
+async def yahoo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    with yahoo_of(folder) as world:
+        world.trades("AAPL", "2026-11-02", "2026-11-30")
+        await world.link("us:AAPL")
+        yield world, world.yahoo
+
+
+@asynccontextmanager
+async def coingecko(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    with coins_of(folder) as world:
+        await world.link()
+        yield world, world.sim
+
+
+@asynccontextmanager
+async def snaptrade(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    set_keys(monkeypatch)
+    with snaptrade_of(folder) as world:
+        world.has(brokerage("acc_1", shares("AAPL"), activities=[activity("act_1")]))
+        await world.link()
+        yield world, world.sim
+
+
+@asynccontextmanager
+async def stripe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    with identity_world(folder) as world:
+        world.stripe.add("vs_1")
+        await world.link()
+        yield world, world.stripe
+
+
+def exchange(name: str) -> Scene:
+    @asynccontextmanager
+    async def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+        with exchange_of(folder, name) as world:
+            await world.link()
+            yield world, world.exchange
+
+    return scene
+
+
 SCENES: dict[str, tuple[Scene, ...]] = {
     "teller": (teller,),
     "plaid": (plaid,),
@@ -99,7 +158,18 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "ecb": (rates("ecb"),),
     "frankfurter": (rates("frankfurter"),),
     "exchangerate_api": (rates("exchangerate_api"), rates("exchangerate_api", api_key="hush7731")),
+    "alphavantage": (alphavantage,),
+    "yahoo": (yahoo,),
+    "coingecko": (coingecko,),
+    "snaptrade": (snaptrade,),
+    "stripe": (stripe,),
+    "ccxt.kraken": (exchange("kraken"),),
+    "ccxt.coinbase": (exchange("coinbase"),),
+    "ccxt.binance": (exchange("binance"),),
 }
+
+WEIGHTS = {"ccxt.binance": 2}
+"""What one call costs, where a vendor does not count calls."""
 
 
 def test_every_adapter_is_driven() -> None:
@@ -125,7 +195,7 @@ async def test_all_that_a_vendor_is_asked_passed_the_ledger(
                     [connection] = runtime.connections.all()
                     await runtime.engine.sync(source.lead, connection.connection_id)
         assert len(simulator.requests) >= len(resolve(vendor).sources)
-        assert spent(world.settings, vendor) == len(simulator.requests)
+        assert spent(world.settings, vendor) == len(simulator.requests) * WEIGHTS.get(vendor, 1)
 
 
 async def test_a_webhooks_key_is_asked_for_through_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

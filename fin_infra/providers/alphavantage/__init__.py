@@ -18,12 +18,14 @@ from fin_infra.providers.alphavantage import client, frames, symbols, wire
 from fin_infra.providers.alphavantage.quota import A_DAY, COOL_DOWN, QUOTA
 from fin_infra.providers.base import WHATEVER, Feed, Field, Lookup, Provider, Reach, Refusal, Series, Source
 
+SHORTEST = 8
+"""No key is shorter; a few letters might stand anywhere."""
+
 
 class KeyInQuery(httpx.Auth):
     """The key where this vendor wants it: in the query. It is put there last, so that no log has it.
 
-    Its texts repeat the key. Here alone it is known what to look for, so here it is taken out of the answer, before
-    anybody can keep one as evidence.
+    Some answers repeat it. It is taken out of them before anybody reads one: an answer may become evidence.
     """
 
     requires_response_body = True
@@ -34,13 +36,9 @@ class KeyInQuery(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.url = request.url.copy_merge_params({"apikey": self._key})
         response = yield request
-        key = self._key.encode()
-        if len(key) >= SHORTEST and key in response.content:
-            response._content = response.content.replace(key, b"***")  # httpx has no other way to change an answer
-
-
-SHORTEST = 6
-"""Characters of a key that can be told from other text. The vendor's have 16; `demo` is a word."""
+        told = self._key.encode()
+        if len(told) >= SHORTEST and told in response.content:
+            response._content = response.content.replace(told, b"[the key]")  # httpx has no other way
 
 
 def key_in_query(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -90,7 +88,7 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.priced_within_days, intervals=("5m",),
                 # prices are 15 minutes late without an exchange's licence
-                lags=dict.fromkeys(calendar_names(), timedelta(minutes=20)), reach=Reach(days=31),
+                lags=dict.fromkeys(calendar_names(), timedelta(minutes=20)), reach=Reach(days=28, row_bytes=150),
             ),
         ),
         Source(

@@ -69,8 +69,6 @@ class AlphaVantageSimulator(Simulator):
         self.counted: dict[str, list[datetime]] = {}
         self.functions: list[str] = []
         """Every function that was asked for, with its symbol: the key is not in it."""
-        self.refused: list[str] = []
-        """Which limit of the free plan was met, each time."""
         self.answering = Starlette(routes=[Route("/query", self._query)])
 
     def list_(self, symbol: str, **more: Any) -> SimListing:
@@ -92,7 +90,6 @@ class AlphaVantageSimulator(Simulator):
         if key not in self.keys | self.premium:
             return _said("key", key)
         if key not in self.premium and self.limited and (word := self._over(key)) is not None:
-            self.refused.append(word)
             return _said(word, key)
         if key not in self.premium and (
             function in ("TIME_SERIES_INTRADAY", "TIME_SERIES_DAILY_ADJUSTED") or asked.get("outputsize") == "full"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.providers.alphavantage.market import AvWorld, av_of
+from tests.providers.alphavantage.market import AlphaWorld, alpha_of
 
 
 @pytest.fixture
-def market(tmp_path: Path) -> Iterator[AvWorld]:
-    with av_of(tmp_path) as found:
+def market(tmp_path: Path) -> Iterator[AlphaWorld]:
+    with alpha_of(tmp_path) as found:
         yield found

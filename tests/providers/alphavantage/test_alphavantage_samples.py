@@ -35,6 +35,16 @@ MSFT = {
     0: bar("2019-03-13", "114.13", "115", "113.78", "114.5", "35513750"),
     -1: bar("2019-08-02", "138.09", "138.32", "135.26", "136.9", "30781971"),
 }
+
+
+def minute(interval: str, start: str, *figures: str) -> dict[str, Any]:
+    names = ("open", "high", "low", "close", "volume")
+    return {
+        "instrument": "us:MSFT", "interval": interval, "start_at": datetime.fromisoformat(start), "basis": "raw",
+        "currency": "USD", "provider": "alphavantage", **dict(zip(names, map(Decimal, figures), strict=True)),
+    }  # fmt: skip
+
+
 QUOTE = {
     "instrument": "us:MSFT", "price": Decimal("136.9"), "currency": "USD", "session": date(2019, 8, 2),
     "open": Decimal("138.09"), "high": Decimal("138.3165"), "low": Decimal("135.26"), "quoted_at": None,
@@ -80,8 +90,13 @@ EXPECTED: dict[str, dict[str, tuple[int, dict[int, dict[str, Any]]] | str]] = {
     },
     "rec_TIME_SERIES_DAILY_ADJUSTED_MSFT.json": {"prices": (100, MSFT)},
     "rec_TIME_SERIES_DAILY_MSFT.json": {"prices": (100, MSFT)},
-    "rec_TIME_SERIES_INTRADAY_MSFT_1min.json": {"intraday_prices": (100, {})},  # its bars are checked below
-    "rec_TIME_SERIES_INTRADAY_MSFT_5min.json": {"intraday_prices": (98, {})},
+    "rec_TIME_SERIES_INTRADAY_MSFT_1min.json": {"intraday_prices": (100, {
+        -1: minute("1m", "2017-12-18T19:56:00Z", "86.49", "86.5", "86.475", "86.5", "10494"),
+    })},
+    # of its two days the bars that begin at the close are set aside: such answers of 2019 stamp the end
+    "rec_TIME_SERIES_INTRADAY_MSFT_5min.json": {"intraday_prices": (98, {
+        -1: minute("5m", "2019-08-02T19:55:00Z", "136.58", "136.66", "136.45", "136.64", "766744"),
+    })},
     "rec_TIME_SERIES_WEEKLY_ADJUSTED_MSFT.json": {},
     "symbol_search_empty_200.json": dict.fromkeys(DATASETS, "unknown_symbol"),
 }  # fmt: skip

@@ -1,9 +1,10 @@
-"""`alpha_vantage` reads the simulator over loopback: what it decodes is what our frames hold."""
+"""The vendor's own client reads the simulator over real HTTP: what it decodes is what our frames hold."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,80 +14,87 @@ from alpha_vantage.alphavantage import AlphaVantage
 from alpha_vantage.foreignexchange import ForeignExchange
 from alpha_vantage.timeseries import TimeSeries
 
-from fin_infra.providers.alphavantage.simulator import sandbox
-from fin_infra.providers.simulating import Fault
-from tests.providers.alphavantage.market import KEY, AvWorld, av_of
+from tests.providers.alphavantage.market import KEY, AlphaWorld, alpha_of
+
+FIGURES = ("open", "high", "low", "close", "volume")
 
 
 @pytest.fixture
-def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AvWorld]:
-    with av_of(tmp_path) as world:
-        monkeypatch.setattr(AlphaVantage, "_ALPHA_VANTAGE_API_URL", f"{world.url}/query?")
-        sandbox(world.sim, KEY, today=world.clock().date())
-        yield world
+def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AlphaWorld]:
+    with alpha_of(tmp_path) as found:
+        monkeypatch.setattr(AlphaVantage, "_ALPHA_VANTAGE_API_URL", f"{found.url}/query?")
+        found.trades("IBM", begin="251.4000")
+        found.trades("TSCO.LON", mic="XLON", begin="410.2500")
+        yield found
 
 
-FIGURES = {"open": "1. open", "high": "2. high", "low": "3. low", "close": "4. close", "volume": "5. volume"}
+async def told(call: Any, **params: Any) -> Any:
+    """What the client decodes. It waits for its answer in a thread of its own."""
+    data, _meta = await asyncio.to_thread(lambda: call(**params))
+    return data
 
 
-async def test_the_bars_it_decodes_are_those_of_our_rows(market: AvWorld) -> None:
+def numbers(cells: dict[str, str]) -> dict[str, Decimal]:
+    """`"4. close"` → close."""
+    return {name.partition(". ")[2]: Decimal(text) for name, text in cells.items()}
+
+
+async def test_the_bars_it_decodes_are_those_of_our_rows(market: AlphaWorld) -> None:
+    await market.link("us:IBM", "xlon:TSCO")
+    assert (await market.sync()).outcome == "ok"
+    client = TimeSeries(key=KEY, output_format="json")
+    for symbol, key, unit in (("IBM", "us:IBM", 1), ("TSCO.LON", "xlon:TSCO", 100)):
+        bars = {day: numbers(cells) for day, cells in (await told(client.get_daily, symbol=symbol)).items()}
+        held = {str(row["session"]): row for row in market.rows("prices", instruments=[key])}
+        assert set(held) == set(bars)
+        assert len(held) > 85
+        for day, row in held.items():
+            ours = {name: row[name] * (unit if name != "volume" else 1) for name in FIGURES}
+            assert ours == bars[day], day
+
+
+async def test_the_quote_it_decodes_is_ours(market: AlphaWorld) -> None:
     await market.link("us:IBM")
-    await market.sync()
-    decoded: Any
-    decoded, meta = TimeSeries(key=KEY).get_daily("IBM", outputsize="compact")
-    assert meta["2. Symbol"] == "IBM"
-    rows = {str(row["session"]): row for row in market.rows("prices")}
-    assert len(rows) == 100
-    assert rows.keys() == decoded.keys()
-    for day, cells in decoded.items():
-        assert {name: rows[day][name] for name in FIGURES} == {
-            n: Decimal(cells[theirs]) for n, theirs in FIGURES.items()
-        }
-
-
-async def test_the_price_it_decodes_is_that_of_our_quote(market: AvWorld) -> None:
-    await market.link("us:IBM")
-    await market.sync("quotes")
-    decoded: Any
-    decoded, _ = TimeSeries(key=KEY).get_quote_endpoint("IBM")
+    assert (await market.sync("quotes")).outcome == "ok"
+    theirs = numbers(await told(TimeSeries(key=KEY, output_format="json").get_quote_endpoint, symbol="IBM") | {
+        "07. latest trading day": "0", "01. symbol": "0", "10. change percent": "0",
+    })  # fmt: skip
     [row] = market.rows("quotes")
-    assert row["price"] == Decimal(decoded["05. price"])
-    assert (str(row["session"]), row["previous_close"]) == (
-        decoded["07. latest trading day"], Decimal(decoded["08. previous close"]),
-    )  # fmt: skip
+    assert {name: row[name] for name in ("open", "high", "low", "price", "volume")} == {
+        name: theirs[name] for name in ("open", "high", "low", "price", "volume")
+    }
+    assert row["previous_close"] == theirs["previous close"]
 
 
-async def test_the_rates_it_decodes_are_those_of_our_rows(market: AvWorld) -> None:
-    days = [date(2026, 11, 2) + n * timedelta(days=1) for n in range(21)]
-    market.sim.pairs["EUR", "USD"] = {day: f"1.1{day.day:02}00" for day in days if day.weekday() < 5}
-    await market.link()
-    market.settings = market.settings.model_copy(update={"currencies": "EUR,USD"})
-    await market.sync("fx_rates")
-    decoded: Any
-    decoded, _ = ForeignExchange(key=KEY).get_currency_exchange_daily("EUR", "USD", outputsize="compact")
+async def test_the_rates_it_decodes_are_those_of_our_rows(market: AlphaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIN_INFRA_ALPHAVANTAGE_PLAN", "premium_1200")  # every pair is asked for, more than 25
+    days = market.sessions("2026-06-01", "2026-11-24")
+    market.alpha.pairs["EUR", "USD"] = {day: f"1.1{n:03}" for n, day in enumerate(days)}
+    await market.link("fx:EURUSD")
+    await market.sync("fx_rates")  # other pairs it does not know
+    client = ForeignExchange(key=KEY, output_format="json")
+    rates = await told(client.get_currency_exchange_daily, from_symbol="EUR", to_symbol="USD")
     held = {str(row["rate_on"]): row["rate"] for row in market.rows("fx_rates")}
-    assert held == {day: Decimal(cells["4. close"]) for day, cells in decoded.items()}
+    assert len(held) > 80
+    assert held.items() <= {day: numbers(cells)["close"] for day, cells in rates.items()}.items()
 
 
-def test_what_it_finds_by_a_word_is_what_was_listed(market: AvWorld) -> None:
-    decoded: Any
-    decoded, _ = TimeSeries(key=KEY).get_symbol_search("ibm")
-    assert decoded[["1. symbol", "8. currency"]].to_numpy().tolist() == [["IBM", "USD"]]
+async def test_bars_of_five_minutes_are_those_of_our_rows(market: AlphaWorld) -> None:
+    market.minutes("IBM", date(2026, 11, 24))
+    await market.link("us:IBM", key="PAID", premium=True)
+    assert (await market.sync("intraday_prices")).outcome in ("ok", "partial")
+    client = TimeSeries(key="PAID", output_format="json")
+    bars = await told(client.get_intraday, symbol="IBM", interval="5min", extended_hours=False)
+    held = {row["start_at"]: row["close"] for row in market.rows("intraday_prices")}
+    assert len(held) == 78
+    assert sorted(held.values()) == sorted(numbers(cells)["close"] for cells in bars.values())
 
 
-def test_the_rate_of_now_it_decodes_is_what_was_set(market: AvWorld) -> None:
-    market.sim.pairs["EUR", "USD"] = {date(2026, 11, 24): "1.13450"}
-    decoded: Any
-    decoded, _ = ForeignExchange(key=KEY).get_currency_exchange_rate("EUR", "USD")
-    assert decoded["5. Exchange Rate"] == "1.13450"
-    assert datetime.fromisoformat(decoded["6. Last Refreshed"]).date() == date(2026, 11, 24)
-
-
-def test_it_takes_the_refusals_for_refusals(market: AvWorld) -> None:
-    series = TimeSeries(key=KEY)
-    for code in ("daily", "burst", "premium", "call"):
-        market.sim.fail_next(Fault("refuse", status=200, code=code))
-        with pytest.raises(ValueError, match=r"\w"):
-            series.get_daily("IBM")
+async def test_it_refuses_what_we_refuse(market: AlphaWorld) -> None:
+    """Its word for a refusal is a ValueError with the text."""
+    market.alpha.keys.add(KEY)
+    client = TimeSeries(key=KEY, output_format="json")
     with pytest.raises(ValueError, match="Invalid API call"):
-        series.get_daily("NOPE")
+        await told(client.get_daily, symbol="NOPE")
+    with pytest.raises(ValueError, match="premium"):
+        await told(client.get_daily, symbol="IBM", outputsize="full")
