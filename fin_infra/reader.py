@@ -40,8 +40,9 @@ def read(
     consistent snapshot. Raises `UsageError` for an unknown dataset or a filter it does not have.
 
     Of prices there is one row a session, chosen among the rows that the arguments ask for: of each instrument one
-    basis (raw before split_adjusted before adjusted: bars of two bases do not join), of each session the provider that
-    comes first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
+    basis (raw before split_adjusted before adjusted: bars of two bases do not join), of those of which a series is up
+    to date: its newest bar at most three days older than the newest of any. Of each session the provider that comes
+    first in `FIN_INFRA_PRICE_PROVIDERS`. `all_providers` and `history` give every row there is.
 
     `adjust` makes one basis of raw prices: `split`, or `total` for dividends too (also of split-adjusted ones), by the
     actions held (as of the same
@@ -88,6 +89,9 @@ ALWAYS = ("instrument", "session", "provider", "basis", "close", "currency")
 ACTLESS = frozenset({"crypto", "fx", "cash"})
 """Namespaces of what has no corporate actions."""
 READ_WITHIN = timedelta(days=7)
+UP_TO_DATE = timedelta(days=3)
+"""So far may a series be behind the newest bar of any: a weekend, or one run that failed. One that is further behind
+gives way, whole, to one of another basis."""
 
 
 def _adjusted(adjust: Literal["split", "total"], until: date | None, asked: dict[str, Any]) -> pl.LazyFrame:
@@ -160,7 +164,10 @@ def _preferred(prices: pl.LazyFrame) -> pl.LazyFrame:
     """One row per instrument and session."""
     place = _place()
     basis, day = pl.col("basis").to_physical(), ("instrument", "session")
-    like_with_like = prices.filter(basis == basis.min().over("instrument"))
+    newest = pl.col("session").max()
+    behind = newest.over("instrument") - newest.over("instrument", "provider", "basis")
+    up_to_date = pl.when(behind <= UP_TO_DATE).then(basis)
+    like_with_like = prices.filter(basis == up_to_date.min().over("instrument"))
     return like_with_like.filter(place == place.min().over(day)).filter(
         pl.col("provider") == pl.col("provider").min().over(day)
     )

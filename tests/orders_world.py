@@ -45,7 +45,7 @@ class Road(httpx.AsyncBaseTransport):
 
     ok; unreachable; lost (never arrives, no answer); silent (arrives, no answer); cut (arrives, the answer breaks);
     late:SECONDS (no answer, arrives later); killed:before and killed:after (who sent it dies before, or after, it
-    arrives); a status (not done, this answer); done:STATUS (done, this answer); garbage (done, no JSON).
+    arrives); a status (not done, this answer); duplicate (not done, refused because of its id); done:STATUS (done, this answer); garbage (done, no JSON).
     """
 
     def __init__(self, broker: AlpacaSimulator, clock: VirtualClock) -> None:
@@ -78,6 +78,8 @@ class Road(httpx.AsyncBaseTransport):
             self.late.append((self._clock() + timedelta(seconds=float(more)), request))
         if kind in ("late", "lost"):
             raise httpx.ReadTimeout("scripted")
+        if kind == "duplicate":
+            return httpx.Response(422, json={"code": 40010001, "message": "client_order_id must be unique"})
         if kind.isdecimal():
             return httpx.Response(int(kind), json=REFUSALS.get(kind, {"message": "internal server error"}))
         answer = await self._inner.handle_async_request(request)

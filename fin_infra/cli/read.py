@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def read(
@@ -44,4 +47,39 @@ def read(
         as_of=moment(as_of, "--as-of"), history=history, all_providers=all_providers,
         adjust=adjust,  # type: ignore[arg-type]  # any text: it is checked there
     )  # fmt: skip
-    put_frame((rows if limit is None else rows.head(limit)).collect(), form, dataset=dataset, locale=locale)
+    frame = (rows if limit is None else rows.head(limit)).collect()
+    if dataset == "prices" and not (history or all_providers):
+        _tell_of_others(frame)
+    put_frame(frame, form, dataset=dataset, locale=locale)
+
+
+def _tell_of_others(prices: pl.DataFrame) -> None:
+    """Whose bars an instrument's are, where that is not one vendor alone, or one that stands in for another."""
+    import polars as pl
+
+    from fin_infra.cli.output import say
+    from fin_infra.providers import REGISTRY
+    from fin_infra.reader import read as scan
+
+    order = REGISTRY.order("prices")
+    whose = prices.group_by("instrument", "provider").agg(pl.col("session").max()).sort("instrument", "session")
+    several = {
+        str(name): rows for (name,), rows in whose.group_by("instrument", maintain_order=True) if rows.height > 1
+    }
+    for name, rows in several.items():
+        told = ", ".join(f"{provider} (last on {day})" for _, provider, day in rows.iter_rows())
+        say(f"{name}: rows of more than one provider: {told}")
+    standing = whose.filter(pl.col("provider").is_in(order[1:]) & ~pl.col("instrument").is_in(list(several)))
+    if standing.is_empty():
+        return
+    open_ones = pl.col("kind").eq("standing_in") & pl.col("state").cast(pl.String).eq("open")
+    found = scan("findings").filter(open_ones).collect()
+    since = {
+        (row["subject"], row["provider"]): (row["first_seen_at"].date(), row["detail"])
+        for row in found.sort("first_seen_at", descending=True).iter_rows(named=True)
+    }
+    for name, provider, _ in standing.iter_rows():
+        if (name, provider) in since:
+            day, why = since[name, provider]
+            before = " and ".join(order[: order.index(provider)])
+            say(f"{name}: {provider} stands in for {before} since {day}: {why}")

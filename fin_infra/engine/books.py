@@ -28,7 +28,7 @@ UNWANTED = "all of its accounts are left out: fin-infra connections take-in"
 SETTLED_BY_A_GOOD_RUN = (
     "shrink_guard", "contract_broken", "defect", "missing_sessions", "unresolved_instrument", "rebased", "restated",
     "unpriced", "differing_twins", "balance_unexplained", "running_balance_broken",
-    "holdings_total", "not_adjusted", "unexplained_jump",
+    "holdings_total", "not_adjusted", "unexplained_jump", "standing_in",
     "wrong_identifier", "unknown_to_vendor",
 )  # fmt: skip
 """Kinds of findings that are said again by every run that still sees them."""
@@ -273,7 +273,7 @@ class Disproved:
 
 def _about_others(run: Run, row: Row) -> bool:
     """Whether a finding is about an instrument that this run did not look at."""
-    if row["kind"] == "unpriced":
+    if row["kind"] in ("unpriced", "standing_in"):
         return run.ordered is not None
     return (
         row["dataset"] == "instruments"

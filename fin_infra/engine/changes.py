@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from fin_infra.connections import Connection
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.base import Built, Dataset
 from fin_infra.datasets.corporate_actions import CorporateActions
@@ -18,6 +20,7 @@ from fin_infra.datasets.fx_rates import FxRates
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
 from fin_infra.datasets.intraday_prices import IntradayPrices
+from fin_infra.datasets.operations import Streams
 from fin_infra.datasets.prices import Prices
 from fin_infra.datasets.transactions import Transactions
 from fin_infra.engine import intraday
@@ -40,10 +43,12 @@ from fin_infra.engine.reconcile import SHRINK_SHARE, Doubt, Reconciled, reconcil
 from fin_infra.engine.run import Run
 from fin_infra.engine.series import Listing, Shape, judge, known_calendar, open_doubts, shape_of, wants_of
 from fin_infra.engine.splits import jump_doubts
+from fin_infra.engine.standing_in import BEYOND_PLAN, REFUSED, Before, earlier, lacking, standing_in
 from fin_infra.errors import FinInfraError, FrameError, StoreError
 from fin_infra.outcomes import where
+from fin_infra.providers import REGISTRY, declared
 from fin_infra.providers.base import Account, Ask, Page, Source, Want
-from fin_infra.store import Change, Query, Store
+from fin_infra.store import Change, Query, Store, Stream
 
 NO_BARS = {"instrument": pl.String(), "session": pl.Date()}
 ASKED_WITHIN = timedelta(days=6)  # what an instrument is hardly changes: it is not asked about again so soon
@@ -66,8 +71,13 @@ UNIVERSE: Mapping[type[Dataset], Universe] = {FxRates: _pairs}
 """By what the stream feeds; any other is about what the tenant holds or ever held, and what is watched."""
 
 
-def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[Want]:
-    """What a source per instrument is asked for: sessions of a series, or each instrument once."""
+def wanted(
+    run: Run, place: Place, store: Store, listed: Sequence[str], tenants: Callable[[], Sequence[Connection]]
+) -> list[Want]:  # fmt: skip
+    """What a source per instrument is asked for: sessions of a series, or each instrument once.
+
+    `tenants`: all connections of its tenant, which tell who stands before it in a fallback order.
+    """
     series, now = run.source.series, run.started_at
     assert series is not None
     universe = UNIVERSE.get(run.source.feeds[0].schema, _held_and_listed)
@@ -83,11 +93,48 @@ def wanted(run: Run, place: Place, store: Store, listed: Sequence[str]) -> list[
     if _is_intraday(run):
         wants = intraday.wants_of(series, run.instruments, spots, now)
         return _ranked(wants, pl.DataFrame(schema=NO_BARS), store.holders(run.connection.tenant_id), listed)
-    anew = any(spots.get(name, {}).get("redo") for name in run.instruments)
+    listings = _listings(run, store)
+    _stand_in(run, place, store, tenants, listings)
+    asked = [name for name in run.instruments if name not in run.brought]
+    anew = any(spots.get(name, {}).get("redo") for name in asked)
     since = date.min if anew else now.date() - series.history - timedelta(days=7)
-    bars = _bars(run, run.instruments, since, store, narrow=True)
-    wants = wants_of(series, run.instruments, bars, spots, now, _listings(run, store))
+    bars = _bars(run, asked, since, store, narrow=True)
+    wants = wants_of(series, asked, bars, spots, now, listings)
     return _ranked(wants, bars, store.holders(run.connection.tenant_id), listed) if _is_prices(run) else wants
+
+
+def _stand_in(
+    run: Run, place: Place, store: Store, tenants: Callable[[], Sequence[Connection]], listings: Mapping[str, Listing]
+) -> None:  # fmt: skip
+    """Says of the run what is asked for in place of a provider before it, and what is not. See `standing_in`."""
+    order = REGISTRY.order(run.source.lead)
+    if run.ordered is not None or run.connection.provider not in order[1:]:
+        return
+    stand = [_before(one, run, store) for one in earlier(tenants(), run.connection, order)]
+    if not (before := [one for one in stand if one is not None]):
+        return
+    now = run.started_at
+    place["lacking"] = lacking(before, run.instruments, place.get("lacking", {}), now)
+    run.standing_in = standing_in(before, run.instruments, place["lacking"], listings, now)
+    run.brought = frozenset(run.instruments) - run.standing_in.keys()
+
+
+def _before(connection: Connection, run: Run, store: Store) -> Before | None:
+    """How a connection that comes before stands; None of one whose vendor has no such series."""
+    source = declared(connection.provider).source(run.source.lead)
+    if source is None or source.series is None or source.kind != "series":
+        return None
+    stream = Stream(connection.connection_id, source.lead)
+    if connection.state != "active" or REGISTRY.off(connection.provider) is not None:
+        return Before(connection.provider, source.series, "has no active connection")
+    mine = {"connection_id": stream.connection_id, "dataset": stream.dataset}
+    if any(row["error_code"] in REFUSED for row in store.records(Streams, mine)):
+        return Before(connection.provider, source.series, "refuses its credential")
+    spots = json.loads(store.cursor(stream, connection.generation).body).get("instruments", {})
+    since = run.started_at.date() - source.series.history - timedelta(days=7)
+    held = bars_of(shape_of(source), connection.provider, run.instruments, since, store, narrow=True)
+    newest = dict(held.group_by("instrument").agg(pl.col("session").max()).iter_rows())
+    return Before(connection.provider, source.series, None, spots, newest)
 
 
 def _ranked(
@@ -139,13 +186,18 @@ def _priced_now(run: Run) -> list[Want]:
 
 
 def _bars(run: Run, names: Sequence[str], since: date, store: Store, *, narrow: bool = False) -> pl.DataFrame:
-    """Rows of this vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
-    shape = _shape(run)
+    return bars_of(_shape(run), run.connection.provider, names, since, store, narrow=narrow)
+
+
+def bars_of(
+    shape: Shape, provider: str, names: Sequence[str], since: date, store: Store, *, narrow: bool = False
+) -> pl.DataFrame:  # fmt: skip
+    """Rows of a vendor's series that the store holds, by instrument and session. `narrow`: without their values."""
     if "instrument" not in shape.parts:
-        own = {"provider": run.connection.provider, shape.day: (">=", since)}
+        own = {"provider": provider, shape.day: (">=", since)}
         held = [store.rows(shape.schema, {**shape.where(name), **own}) for name in names]
         return shape.keyed(pl.concat([shape.schema.empty(), *held])).sort("instrument", "session")
-    same = {"provider": run.connection.provider, **(shape.same or {})}
+    same = {"provider": provider, **(shape.same or {})}
     columns = [*shape.parts, shape.day, "state", *same] if narrow else None
     parts = store.read(shape.schema, Query(instruments=names, since=since), columns)
     mine = pl.all_horizontal(pl.col(name) == value for name, value in same.items())
@@ -488,19 +540,25 @@ def _intraday(run: Run, built: Built, pages: Sequence[Page], place: Place, store
 def _close_series(run: Run, ask: Ask, place: Place, store: Store) -> None:
     """What is remembered of instruments that failed or left, and what is still wrong with the others."""
     spots, dataset, word = place.setdefault("instruments", {}), run.source.lead, _shape(run).word
+    for name in run.answered:
+        spots.get(name, {}).pop(BEYOND_PLAN, None)
     for name, error in run.failed.items():
         if error.code == "unknown_symbol":
             spots.setdefault(name, {})["refused"] = ask.at.date().isoformat()
+        if error.code == "plan_limit":
+            spots.setdefault(name, {})[BEYOND_PLAN] = ask.at.date().isoformat()
     if run.ordered is None:
         for name in [name for name in spots if name not in run.instruments]:
             del spots[name]
         detail = f"{run.connection.provider} has no {word} of it, and no other vendor's price is held"
         run.doubts += [(dataset, Doubt("unpriced", name, detail)) for name in _unpriced(run, store)]
+        run.doubts += [(dataset, Doubt("standing_in", name, why)) for name, why in run.standing_in.items()]
     if _is_prices(run):
         no_longer_missed(spots, delistings(store, ask.at.date()))
-    run.doubts += [(dataset, doubt) for doubt in open_doubts(spots, sorted(spots))]
-    run.doubts += [(dataset, doubt) for doubt in intraday.open_doubts(spots, sorted(spots))]
-    run.doubts += [(dataset, doubt) for doubt in jump_doubts(spots, partial(known_actions, store))]
+    looked = {name: spot for name, spot in spots.items() if name not in run.brought}  # what others bring lacks nothing
+    run.doubts += [(dataset, doubt) for doubt in open_doubts(looked, sorted(looked))]
+    run.doubts += [(dataset, doubt) for doubt in intraday.open_doubts(looked, sorted(looked))]
+    run.doubts += [(dataset, doubt) for doubt in jump_doubts(looked, partial(known_actions, store))]
 
 
 def _unpriced(run: Run, store: Store) -> list[str]:

@@ -53,6 +53,8 @@ class Run:
     follow: Sequence[str] = ()  # accounts, by the vendor's ids, that are asked about one by one
     ordered: Sequence[str] | None = None  # the instruments a job asks for; None: the universe
     instruments: Sequence[str] = ()  # what a series is about
+    brought: frozenset[str] = frozenset()  # of those what a provider before this one brings: not asked for
+    standing_in: Mapping[str, str] = field(default_factory=dict)  # of those what none before it brings, and why
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by kind: the vendor's id → ours
     answered: set[str] = field(default_factory=set)  # instruments that were asked about one by one, and answered
     redo: frozenset[str] = frozenset()  # series to be read anew

@@ -14,6 +14,7 @@ import secrets as entropy
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -172,7 +173,8 @@ class Engine:
         if run.source.series is not None:
             if (failed := await self._learn_holdings(run, provider, dry_run)) is not None:
                 return failed
-            wants = await self._offload(lambda: wanted(run, place, self._store, self._listed))
+            tenants = partial(self._connections.all, tenant=run.connection.tenant_id)
+            wants = await self._offload(lambda: wanted(run, place, self._store, self._listed, tenants))
             wants = rest_first(wants, place.get("answered", {}), run.wished_at)
         staged, left_out = opening.staged, run.left_out.accounts
         if taken_in(place, left_out):  # what was read on from there lacks what was passed over before

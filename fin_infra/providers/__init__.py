@@ -56,7 +56,9 @@ DOMAINS: dict[str, tuple[str, ...]] = {
 }
 """Which vendors serve a domain, its default first; a test holds it to the declarations, so that listing imports
 nothing."""
-FALLBACK: dict[str, tuple[str, ...]] = {}
+FALLBACK: dict[str, tuple[str, ...]] = {
+    "prices": ("alphavantage", "yahoo"),
+}
 """By dataset, in which order vendors stand in for one another; `providers.yaml` may say otherwise."""
 ALIASES: dict[str, str] = {
     "exchangerate": "exchangerate_api",

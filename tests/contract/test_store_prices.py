@@ -27,6 +27,7 @@ from fin_infra.reader import read
 from fin_infra.store import Applied, Batch, Change, Counts, Query, Stream
 from tests.contract.conftest import START
 from tests.contract.rows import MICROSECOND, Bench, everything, frame, held
+from tests.guards import guarded
 
 TUESDAY, WEDNESDAY = date(2026, 11, 24), date(2026, 11, 25)
 _runs = itertools.count(1)
@@ -229,6 +230,23 @@ def test_t30_an_instrument_has_bars_of_one_basis_even_where_another_has_more(ben
     ]  # fmt: skip
 
 
+@guarded("a stale raw series hides a fresh one", "reader.py",
+         'up_to_date = pl.when(behind <= UP_TO_DATE).then(basis)', "up_to_date = basis")  # fmt: skip
+def test_a_series_that_stands_in_takes_the_place_of_one_that_ended_whole(bench: Bench) -> None:
+    """At most three days behind it is only late: a weekend. Further behind, nothing of it is joined to the other."""
+    friday, later = date(2026, 11, 20), [date(2026, 11, day) for day in (20, 23, 24)]
+    commit(bench, Prices, [bar(session=date(2026, 11, 19)), bar(session=friday)])
+    other = [bar(session=day, provider="yahoo", basis="split_adjusted") for day in later]
+    commit(bench, Prices, other[:2])
+    assert served(bench) == [("2026-11-19", "alpaca", "raw"), ("2026-11-20", "alpaca", "raw")]
+    commit(bench, Prices, other)
+    assert served(bench) == [(str(day), "yahoo", "split_adjusted") for day in later]
+    assert served(bench, until=friday)[-1] == ("2026-11-20", "alpaca", "raw"), "of what is asked for it is up to date"
+    commit(bench, Prices, [bar(session=TUESDAY, provider="zz")])
+    assert {basis for *_, basis in served(bench)} == {"raw"}
+    assert len(served(bench)) == 3, "of one basis the sessions of all its series"
+
+
 def test_all_providers_and_history_give_every_row_there_is(bench: Bench) -> None:
     commit(bench, Prices, [bar(), bar(provider="zz"), bar(basis="adjusted")])
     bench.clock.advance(timedelta(hours=1))
@@ -295,7 +313,7 @@ def test_an_empty_table_of_prices_is_an_empty_frame_of_the_schema(bench: Bench) 
 
 INSTRUMENTS = ("us:A", "us:B", "crypto:c")
 VENDORS = ("aa", "alpaca", "teller", "zz")
-DAYS = tuple(date(2026, 11, 23) + timedelta(days=n) for n in range(4))
+DAYS = tuple(date(2026, 11, 23) + timedelta(days=n) for n in (0, 1, 2, 3, 4, 7, 12))
 
 keys = st.tuples(st.sampled_from(INSTRUMENTS), st.sampled_from(DAYS), st.sampled_from(VENDORS), st.sampled_from(BASES))
 tables = st.dictionaries(keys, st.integers(0, 5), max_size=24)
@@ -329,7 +347,17 @@ def chosen(table: dict[tuple[str, date, str, str], int], order: list[str]) -> se
     def rank(key: tuple[str, date, str, str]) -> tuple[int, str]:
         return (ranked.index(key[2]) if key[2] in ranked else len(ranked), key[2])
 
-    best = {name: min(BASES.index(key[3]) for key in table if key[0] == name) for name, *_ in table}
+    newest: dict[tuple[str, ...], date] = {}
+    for name, day, provider, basis in table:
+        for whose in ((name,), (name, provider, basis)):
+            newest[whose] = max(day, newest.get(whose, day))
+    best = {
+        name: min(
+            BASES.index(key[3]) for key in table
+            if key[0] == name and (newest[(name,)] - newest[(name, *key[2:])]).days <= 3
+        )
+        for name, *_ in table
+    }  # fmt: skip
     alike = [key for key in table if BASES.index(key[3]) == best[key[0]]]
     days = {key[:2] for key in alike}
     return {min((key for key in alike if key[:2] == day), key=rank) for day in days}

@@ -83,10 +83,6 @@ async def test_an_order_that_arrives_late_is_not_sent_again(world: OrdersWorld) 
 
 
 @guarded(
-    "the vendor's refusal of a second id is read as a replay", "providers/alpaca/ordering.py",
-    'return "duplicate" if DUPLICATE in', 'return "refused" if "nothing" in',
-)  # fmt: skip
-@guarded(
     "a refusal is looked up", "orders/placing.py",
     "            return await self._looked_up(desk, order, error, refused=verdict == \"refused\")",
     "            return self._rejected(order, error)",
@@ -108,6 +104,20 @@ async def test_an_order_later_than_anyone_waits_for_is_still_one(world: OrdersWo
     order = await world.submit()
     assert (order.state, order.attempts, len(world.placed)) == ("accepted", 2, 1)
     assert world.account.order_book.duplicates == 1
+
+
+@guarded(
+    "the vendor's refusal of a second id is read as a replay", "providers/alpaca/ordering.py",
+    'return "duplicate" if DUPLICATE in', 'return "refused" if "nothing" in',
+)  # fmt: skip
+async def test_an_id_that_the_vendor_has_seen_is_no_refusal_of_the_order(world: OrdersWorld) -> None:
+    """Its lists may be behind its own refusals: that it has seen the id means that there is an order, or will be."""
+    world.next_post("duplicate")
+    with pytest.raises(NotReady):
+        await world.submit()
+    recorded = world.recorded()
+    assert recorded is not None
+    assert recorded.state == "unknown"
 
 
 async def test_a_purchase_that_cannot_be_paid_because_it_was_made_is_no_refusal(world: OrdersWorld) -> None:

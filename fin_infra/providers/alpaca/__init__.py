@@ -13,6 +13,7 @@ from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.corporate_actions import CorporateActions
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
 from fin_infra.providers.alpaca import actions, client, frames, symbols, wire
 from fin_infra.providers.alpaca.ordering import ORDERING
@@ -50,7 +51,7 @@ PROVIDER = Provider(
     home=home,
     domains={
         "brokerage": ("accounts", "balances", "holdings", "activities", "instruments"),
-        "market": ("prices", "corporate_actions", "instruments"),
+        "market": ("prices", "intraday_prices", "corporate_actions", "instruments"),
     },
     auth=key_pair,
     secrets=(
@@ -118,6 +119,17 @@ PROVIDER = Provider(
             series=Series(
                 ticker=symbols.priced,
                 lags={"XNYS": timedelta(minutes=15), "24/7": timedelta(hours=6, minutes=15)},
+                reach=Reach(at_once=client.SYMBOLS_PER_CALL, rows=client.BARS_PAGE),
+            ),
+        ),
+        Source(
+            kind="series",
+            fetch=client.intraday,
+            feeds=(Feed(IntradayPrices, wire.bars, frames.intraday),),
+            series=Series(
+                ticker=symbols.priced,
+                lags={"XNYS": client.DELAY, "24/7": timedelta(minutes=1)},
+                intervals=tuple(client.TIMEFRAMES),
                 reach=Reach(at_once=client.SYMBOLS_PER_CALL, rows=client.BARS_PAGE),
             ),
         ),

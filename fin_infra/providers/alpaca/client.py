@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
+from fin_infra.calendars import get_calendar
 from fin_infra.errors import FinInfraError, OwnerActionError, TransientError, WireError
 from fin_infra.providers.alpaca import wire
 from fin_infra.providers.alpaca.frames import NEW_YORK
@@ -18,6 +19,10 @@ BARS_PAGE = 10_000
 ACTIONS_PAGE = 1_000
 ANNOUNCED_AHEAD = timedelta(days=365)
 SYMBOLS_PER_CALL = 100
+TIMEFRAMES = {"1m": "1Min", "5m": "5Min", "15m": "15Min", "30m": "30Min"}
+"""Alpaca's hours begin on the clock's: the first of a session would have half an hour of before the open in it."""
+DELAY = timedelta(minutes=15)
+"""So old consolidated data must be on a free plan; what is newer may not even be asked for."""
 MOST_PAGES = 10_000
 CONCERNS_ALL = frozenset(
     {"auth_invalid", "rate_limited", "quota_exhausted", "network_error", "vendor_timeout", "usage"}
@@ -99,6 +104,47 @@ async def bars(http: Http, ask: Ask) -> AsyncIterator[Page]:
     groups = [Group("prices", path, wants, partial(_params, path), wire.bars) for path, wants in _groups(ask.wants)]
     async for page in _all(http, groups):
         yield page
+
+
+async def intraday(http: Http, ask: Ask) -> AsyncIterator[Page]:
+    """Raw bars of minutes, many symbols a call where they want the same interval from the same moment on."""
+
+    def call(want: Want) -> tuple[str, str, datetime, date]:
+        return _path(want), want.interval, want.since or datetime.combine(want.first, time(), UTC), want.last
+
+    groups = []
+    for (path, interval, since, last), alike in itertools.groupby(sorted(ask.wants, key=call), key=call):
+        wants = list(alike)
+        params = partial(_minutes, path, interval, since, _until(path, last, ask.at))
+        groups += [
+            Group("intraday_prices", path, wants[start : start + SYMBOLS_PER_CALL], params, wire.bars)
+            for start in range(0, len(wants), SYMBOLS_PER_CALL)
+        ]
+    async for page in _all(http, groups):
+        yield page
+
+
+def _until(path: str, last: date, now: datetime) -> datetime:
+    """The last moment that may be asked for: of shares a second before the session's close, or what is old enough."""
+    if not path.startswith("/v2/stocks"):
+        return min(datetime.combine(last + timedelta(days=1), time(), UTC) - timedelta(seconds=1), now)
+    session = get_calendar("XNYS").session(last)
+    close = session.close_at if session is not None else datetime.combine(last, time(16), NEW_YORK).astimezone(UTC)
+    return min(close - timedelta(seconds=1), now - DELAY)
+
+
+def _minutes(path: str, interval: str, since: datetime, until: datetime, wants: Sequence[Want]) -> dict[str, str]:
+    params = {
+        "symbols": ",".join(want.ticker for want in wants), "timeframe": TIMEFRAMES[interval],
+        "limit": str(BARS_PAGE), "start": _stamp(since), "end": _stamp(max(since, until)), "sort": "asc",
+    }  # fmt: skip
+    if path.startswith("/v2/stocks"):
+        params |= {"adjustment": "raw", "feed": "sip"}
+    return params
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def actions(http: Http, ask: Ask) -> AsyncIterator[Page]:

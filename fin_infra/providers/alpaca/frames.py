@@ -9,13 +9,16 @@ from decimal import Context, Decimal, DecimalException
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from fin_infra.calendars import get_calendar
 from fin_infra.datasets.accounts import Accounts
 from fin_infra.datasets.activities import Activities
 from fin_infra.datasets.balances import Balances
 from fin_infra.datasets.base import Built
 from fin_infra.datasets.holdings import Holdings
 from fin_infra.datasets.instruments import Instruments
+from fin_infra.datasets.intraday_prices import IntradayPrices
 from fin_infra.datasets.prices import Prices
+from fin_infra.instruments import option_of
 from fin_infra.providers.alpaca import wire
 from fin_infra.providers.alpaca.symbols import COINS, from_alpaca
 from fin_infra.providers.base import Account, Ask
@@ -165,6 +168,36 @@ def prices(pages: Sequence[tuple[wire.Bars, datetime]], ask: Ask, _: Account | N
     }
     constants = {"basis": "raw", "currency": "USD", "state": "provisional"}
     return Prices.build(columns, ask.columns(pages[-1][1] if pages else ask.at, **constants))
+
+
+def intraday(pages: Sequence[tuple[wire.Bars, datetime]], ask: Ask, _: Account | None = None) -> Built:
+    """Raw bars of the interval that was asked for, oldest first per symbol, all `provisional`.
+
+    Alpaca serves shares from four in the morning to eight in the evening; bars of before the open and after the close
+    are no bars of the session, and are left out. A bar whose time cannot be read is a reject, whenever it was.
+    """
+    rows = [row for page, _ in pages for row in page.rows if _of_hours(*row)]
+    keys = {symbol: from_alpaca(symbol) for symbol, _ in rows}
+    interval = ask.wants[0].interval if ask.wants else ""
+    columns: Columns = {
+        "instrument": [keys[symbol] for symbol, _ in rows],
+        "start_at": [_text(bar, "t") for _, bar in rows],
+        "interval": [interval or None for _ in rows],
+        **{name: [_text(bar, name[0]) for _, bar in rows] for name in ("open", "high", "low", "close", "volume")},
+    }
+    constants = {"basis": "raw", "currency": "USD", "state": "provisional"}
+    return IntradayPrices.build(columns, ask.columns(pages[-1][1] if pages else ask.at, **constants))
+
+
+def _of_hours(symbol: str, bar: dict[str, Any]) -> bool:
+    """Whether a bar is not known to be of the hours around a session."""
+    try:
+        start = datetime.fromisoformat(_text(bar, "t") or "")
+    except ValueError:
+        return True
+    if "/" in symbol or start.tzinfo is None or option_of(symbol) is not None:
+        return True
+    return get_calendar("XNYS").running(start) is not None
 
 
 # -- one value ----------------------------------------------------------------------------------------------------

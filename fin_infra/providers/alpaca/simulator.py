@@ -277,6 +277,7 @@ class AlpacaSimulator(Simulator):
         self.actions: dict[str, SimAction] = {}
         self._bars: dict[str, dict[date, list[tuple[datetime, SimBar]]]] = {}
         self._generated: dict[str, tuple[date, date]] = {}
+        self._minutes: dict[str, dict[datetime, SimBar]] = {}
         self._used: dict[tuple[str, str, int], int] = {}
         trading = [
             Route("/v2/account", self._on_trading(self._account)),
@@ -375,6 +376,26 @@ class AlpacaSimulator(Simulator):
         Twenty years of it cost nothing. A bar that is set takes the place of the one that would be made.
         """
         self._generated[symbol] = first, last
+
+    def set_minutes(self, symbol: str, first: datetime, *closes: str) -> None:
+        """Bars of the minutes from `first` on, one for each close; an empty one: nobody traded. Each is served when it
+        is over; longer bars are made of them."""
+        minutes = self._minutes.setdefault(symbol, {})
+        for number, close in enumerate(closes):
+            if close:
+                minutes[first + number * timedelta(minutes=1)] = SimBar(close, close, close, close, "10", "1", close)
+
+    def _merged(self, symbol: str, length: timedelta, newest: datetime) -> Iterator[tuple[datetime, SimBar]]:
+        """Bars of a length, on the clock's marks, of the minutes that are over."""
+        marks: dict[datetime, list[SimBar]] = {}
+        for at, bar in sorted(self._minutes.get(symbol, {}).items()):
+            if at + timedelta(minutes=1) <= newest:
+                marks.setdefault(at - (at - datetime(1970, 1, 1, tzinfo=UTC)) % length, []).append(bar)
+        for mark, parts in marks.items():
+            high = max(parts, key=lambda part: Decimal(part.high)).high
+            low = min(parts, key=lambda part: Decimal(part.low)).low
+            volume = str(sum(int(part.volume) for part in parts))
+            yield mark, SimBar(parts[0].open, high, low, parts[-1].close, volume, str(len(parts)), parts[-1].close)
 
     def opens(self, session: date) -> datetime:
         return datetime.combine(session, OPEN, NEW_YORK)
@@ -756,7 +777,8 @@ class AlpacaSimulator(Simulator):
         query = request.query_params
         if "timeframe" not in query:
             raise Refused(400, "timeframe is required")
-        _among(query["timeframe"], ("1Day", "1D"), "timeframe")
+        _among(query["timeframe"], ("1Day", "1D", *MINUTES), "timeframe")
+        minutes = MINUTES.get(query["timeframe"])
         limit, order = query.get("limit", "1000"), query.get("sort", "asc")
         if not limit.isdecimal() or not 1 <= int(limit) <= 10_000:
             raise Refused(400, "limit must be between 1 and 10000")
@@ -773,7 +795,12 @@ class AlpacaSimulator(Simulator):
         begin = _token_place(query.get("page_token"))
         found: dict[str, list[Digits]] = {}
         count, place = 0, ("", "")
-        for symbol, stamp, bar in self._between(request, symbols, first, last, newest, zone, order):
+        rows = (
+            self._between(request, symbols, first, last, newest, zone, order)
+            if minutes is None
+            else self._shorter(symbols, timedelta(minutes=minutes), first, last, newest, order)
+        )
+        for symbol, stamp, bar in rows:
             if begin and not _behind((symbol, stamp), begin, order):
                 continue
             if count == size:
@@ -781,6 +808,14 @@ class AlpacaSimulator(Simulator):
             found.setdefault(symbol, []).append(bar.text(stamp))
             count, place = count + 1, (symbol, stamp)
         return found, None
+
+    def _shorter(
+        self, symbols: list[str], length: timedelta, first: datetime, last: datetime, newest: datetime, order: str
+    ) -> Iterator[tuple[str, str, SimBar]]:
+        for symbol in symbols:
+            served = [(at, bar) for at, bar in self._merged(symbol, length, newest) if first <= at <= last]
+            for at, bar in served if order == "asc" else served[::-1]:
+                yield symbol, f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", bar
 
     def _between(
         self,
@@ -897,6 +932,9 @@ class _Host:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._vendor.serve(self._app, scope, receive, send)
+
+
+MINUTES = {"1Min": 1, "5Min": 5, "15Min": 15, "30Min": 30, "1Hour": 60}
 
 
 def _host(path: str) -> str:

@@ -200,7 +200,7 @@ async def test_crypto_bars_need_no_key_and_begin_at_midnight_in_central_time(ven
         ({"symbols": ""}, "symbols is required"),
         ({"symbols": "AAPL,BRK-B"}, "invalid symbol: BRK-B"),
         ({"symbols": "aapl"}, "invalid symbol: aapl"),
-        ({"timeframe": "1Min"}, "invalid timeframe: 1Min"),
+        ({"timeframe": "7Min"}, "invalid timeframe: 7Min"),
         ({"timeframe": "1Day", "limit": "0"}, "limit must be between 1 and 10000"),
         ({"timeframe": "1Day", "limit": "10001"}, "limit must be between 1 and 10000"),
         ({"timeframe": "1Day", "start": "yesterday"}, "invalid start: yesterday"),

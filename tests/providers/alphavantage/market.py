@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ class AlphaWorld(VendorWorld):
         super().__init__(folder, url, clock)
         self.alpha = alpha
         self.con = ""
+        self._projects = count()
         self.schedule(SCHEDULES)
 
     def schedule(self, text: str | None) -> None:
         """A project with these schedules alone; None: with those that are shipped."""
-        project = self.folder / "project"
-        if not project.exists():
-            init(project)
+        project = self.folder / f"project{next(self._projects)}"
+        init(project)
         if text is not None:
             for shipped in (project / "schedules").glob("*.yaml"):
                 shipped.unlink()
