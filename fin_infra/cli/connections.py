@@ -54,7 +54,7 @@ def link(
     from fin_infra.providers.base import LinkOrder
 
     found = resolve(provider)
-    if found.linking is None:
+    if found.linking is None or found.linking.start is None:
         raise UsageError(f"{found.name} has no page to open from here; give its secret to connections add")
     if host and host not in found.hosts:
         raise UsageError(f"{found.name} has no host {host!r}; it has: {', '.join(found.hosts)}")

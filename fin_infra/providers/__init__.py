@@ -19,7 +19,9 @@ PROVIDERS: dict[str, str] = {
     "alphavantage": "fin_infra.providers.alphavantage:PROVIDER",
     "yahoo": "fin_infra.providers.yahoo:PROVIDER",
     "coingecko": "fin_infra.providers.coingecko:PROVIDER",
+    "mx": "fin_infra.providers.mx:PROVIDER",
     "snaptrade": "fin_infra.providers.snaptrade:PROVIDER",
+    "simplefin": "fin_infra.providers.simplefin:PROVIDER",
     "ccxt.kraken": "fin_infra.providers.ccxt:KRAKEN",
     "ccxt.coinbase": "fin_infra.providers.ccxt:COINBASE",
     "ccxt.binance": "fin_infra.providers.ccxt:BINANCE",
@@ -29,6 +31,8 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "banking": (
         "teller",
         "plaid",
+        "simplefin",
+        "mx",
     ),
     "brokerage": (
         "alpaca",

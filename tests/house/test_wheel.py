@@ -13,7 +13,7 @@ from tests.house.fresh import clean_environment, run
 
 BIN = "Scripts" if os.name == "nt" else "bin"
 SHOWN = (
-    "accounts: 7 rows:", "balances: 7 rows:", "transactions: ", "holdings: 6 rows:", "prices: ", "Everyday Checking",
+    "accounts: 7 rows:", "balances: 7 rows:", "transactions: ", "holdings: 7 rows:", "prices: ", "Everyday Checking",
     "Platinum Card", "BLUE DOOR COF", "us:BRK.B", "net worth: ", "not counted: 2 opt:AAPL:2027-01-15:C:300: ",
     "2026-11-27", "changes of the second cycle: ",
 )  # fmt: skip

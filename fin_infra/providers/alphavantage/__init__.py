@@ -77,8 +77,8 @@ PROVIDER = Provider(
             fetch=client.prices,
             feeds=(Feed(Prices, wire.daily, frames.prices),),
             series=Series(
-                ticker=symbols.priced, lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
-                reach=Reach(row_bytes=150),
+                ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
+                lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
             ),
         ),
         Source(
@@ -113,7 +113,10 @@ PROVIDER = Provider(
             kind="series",
             fetch=client.rates,
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
-            series=Series(ticker=symbols.paired, calendar=lambda pair: "FX", reach=Reach(row_bytes=110)),
+            series=Series(
+                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.COMPACT - timedelta(days=8),
+                reach=Reach(row_bytes=110),
+            ),
         ),
     ),
     quota=QUOTA,
@@ -125,7 +128,7 @@ PROVIDER = Provider(
         "FIN_INFRA_ALPHAVANTAGE_PLAN=premium_75 (read 2026-11-24).",
         "Every refusal is a 200 with a text, and one of them repeats the key: texts are sorted, never shown or kept.",
         "No currency stands beside a price: it is that of the listing; pence and cents become the major unit.",
-        "Prices are raw, as traded. Adjusted and intraday series are for paid plans; intraday bars are of US listings.",
+        "Prices are raw, as traded. Adjusted and intraday series are for paid plans.",
         "A call counts whether it succeeds or not, and brings one instrument.",
     ),
     terms=(
