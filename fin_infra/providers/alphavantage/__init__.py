@@ -77,7 +77,7 @@ PROVIDER = Provider(
             fetch=client.prices,
             feeds=(Feed(Prices, wire.daily, frames.prices),),
             series=Series(
-                ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
+                ticker=symbols.priced, history=client.HISTORY,
                 lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
             ),
         ),
@@ -114,7 +114,7 @@ PROVIDER = Provider(
             fetch=client.rates,
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
             series=Series(
-                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.COMPACT - timedelta(days=8),
+                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.HISTORY,
                 reach=Reach(row_bytes=110),
             ),
         ),

@@ -30,10 +30,12 @@ TEXTS = {
               "per second). Premium plans lift the free key rate limit (25 requests per day)."),
     "daily": ("Information", "We have detected your API key as {key} and our standard API rate limit is 25 requests "
               "per day. Please subscribe to any of the premium plans to instantly remove all daily rate limits."),
+    "minute": ("Note", "Thank you! Our standard API call frequency is 5 calls per minute and 500 calls per day."),
     "premium": ("Information", "Thank you! This is a premium endpoint. You may subscribe to any of the premium plans."),
     "demo": ("Information", "The **demo** API key is for demo purposes only. Please claim your free API key."),
     "unknown text": ("Information", "Our hamsters rest. Your key is {key}."),
     "key": ("Error Message", "the parameter apikey is invalid or missing. Please claim your free API key."),
+    "unknown error": ("Error Message", "Something about {key} went wrong."),
     "call": ("Error Message", "Invalid API call. Please retry or visit the documentation."),
 }  # fmt: skip
 """Texts as the vendor words them, shortened: of each the part that tells it from the others."""

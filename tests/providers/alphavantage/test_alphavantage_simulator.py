@@ -84,13 +84,13 @@ async def test_a_gap_that_a_free_key_cannot_reach_is_said_and_the_new_days_come(
     assert len(market.held("us:IBM")) > 250
 
 
-async def test_a_paid_plan_brings_the_whole_series(market: AlphaWorld) -> None:
-    market.alpha.premium.add(KEY)
+async def test_a_first_read_asks_for_the_newest_alone_whatever_the_plan(market: AlphaWorld) -> None:
     market.trades("IBM", "2024-05-01", "2026-11-30")
-    await market.link("us:IBM")
+    await market.link("us:IBM", premium=True)
     await market.sync()
     assert market.asked() == ["TIME_SERIES_DAILY IBM"]
-    assert min(market.held("us:IBM")) == "2025-11-19"
+    assert "outputsize=compact" in market.alpha.requests[0]
+    assert len(market.held("us:IBM")) == 100
 
 
 async def test_rates_are_the_closes_of_the_pair_that_was_asked_for(market: AlphaWorld) -> None:
