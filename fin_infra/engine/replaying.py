@@ -94,8 +94,10 @@ def _wants(source: Source, context: Mapping[str, str]) -> Sequence[Want]:
     if source.series is None or not {"instrument", "interval"} & context.keys():
         return ()
     name, interval = context.get("instrument", ""), context.get("interval", "")
-    if interval and interval not in source.series.intervals:
-        known = ", ".join(source.series.intervals) or "none shorter than a day"
+    if not source.series.intervals:
+        interval = ""  # days have none, whatever is said of an answer
+    elif interval and interval not in source.series.intervals:
+        known = ", ".join(source.series.intervals)
         raise UsageError(f"context interval={interval!r} is none that is synced; there are: {known}")
     first, last = _day(context, "from") or date.min, _day(context, "until") or date.max
     return (Want(name, source.series.ticker(name) or "", first, last, interval),)

@@ -392,8 +392,9 @@ class LinkOrder:
 class Linking:
     """How a credential comes of a vendor's own page, where users log in there.
 
-    `start`: the token that opens the page, None where the page is opened without one; `exchange`: the credential for the one-time token that the page gives, a
-    field `once` whose values begin with `begins`; `forget` tells the vendor that the credential is not used any more.
+    `start`: the token that opens the page, None where the page is opened without one; `exchange`: the credential for
+    the one-time token that the page gives, a field `once` whose values begin with `begins`; `forget` tells the vendor
+    that the credential is not used any more.
     """
 
     start: Callable[[Http, LinkOrder], Awaitable[str]] | None

@@ -224,7 +224,7 @@ def test_the_demo_runs_twice_and_leaves_rows_and_nothing_to_do(cli: Cli) -> None
     for _ in range(2):
         said = cli("demo")
         assert said.code == 0, said.err
-        assert re.search(r"changes of the second cycle: \d+ of 15\d\d rows moved", said.out)
+        assert re.search(r"changes of the second cycle: \d+ of 18\d\d rows moved", said.out)
         thanksgiving = said.out[said.out.index(", Thursday\n") : said.out.index(", Friday\n")]
         assert "/holdings since" in thanksgiving
         assert "/prices" not in thanksgiving

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fin_infra.providers import PROVIDERS, resolve
+from fin_infra.providers.mx.simulator import sandbox as sandbox_of_mx
 from fin_infra.providers.plaid.simulator import PlaidSimulator, sandbox
 from fin_infra.providers.simulating import Simulator
 from fin_infra.runtime import Door
@@ -30,6 +31,9 @@ from tests.plaid_world import broker, investment, plaid_of
 from tests.providers.alpaca.market import market_of
 from tests.providers.alphavantage.market import alpha_of
 from tests.providers.ccxt.exchange import exchange_of
+from tests.providers.mx.platform import USER as USER_OF_MX
+from tests.providers.mx.platform import mx_of
+from tests.providers.mx.platform import set_keys as set_mx_keys
 from tests.providers.snaptrade.broker import bought as activity
 from tests.providers.snaptrade.broker import brokerage, set_keys, shares, snaptrade_of
 from tests.providers.stripe.world import identity_world
@@ -141,6 +145,15 @@ async def stripe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         yield world, world.stripe
 
 
+@asynccontextmanager
+async def mx(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    set_mx_keys(monkeypatch)
+    with mx_of(folder) as world:
+        sandbox_of_mx(world.sim, USER_OF_MX, today=world.clock().date())
+        await world.link()
+        yield world, world.sim
+
+
 def exchange(name: str) -> Scene:
     @asynccontextmanager
     async def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
@@ -162,6 +175,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "yahoo": (yahoo,),
     "coingecko": (coingecko,),
     "snaptrade": (snaptrade,),
+    "mx": (mx,),
     "stripe": (stripe,),
     "ccxt.kraken": (exchange("kraken"),),
     "ccxt.coinbase": (exchange("coinbase"),),

@@ -6,7 +6,6 @@ and an account of such a one has an error instead of rows. Where all are so, the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -129,58 +128,43 @@ async def _places(http: Http) -> tuple[Survey, dict[str, str | None]]:
 
 
 async def _rows(http: Http, ask: Ask, account: Account) -> AsyncIterator[Page]:
-    """The window's pages, then those of older rows that were changed within the window's time."""
+    """The window's pages, then those of older rows that were changed within the window's time.
+
+    None is given before all are there: pages of a list that moved meanwhile must not stay behind as if they were true.
+    """
     path = f"/users/~/accounts/{account.vendor_id}/transactions"
     since = ask.since.get(account.vendor_id)
-    first = {"from_date": (since or BEGINNING).isoformat()}
-    if since is None:
-        async for page in _paged(http, path, first, account, ask.resume.get(account.vendor_id)):
-            yield page
-        return
-    last: Page | None = None
-    async for page in _paged(http, path, first, account, ask.resume.get(account.vendor_id)):
-        if last is not None:
-            yield last
-        last = page
-    assert last is not None
-    yield replace(last, position="1 0 ")  # not the account's last page: what was changed is behind it
-    changed = max(since, (ask.at - UPDATED_AT_MOST).date())
-    older = {"from_date": BEGINNING.isoformat(), "to_date": since.isoformat(), "from_updated_at": changed.isoformat()}
-    held: Page | None = None
-    async for page in _paged(http, path, older, account, None):
-        if held is not None:
-            yield replace(held, position="1 0 ")
-        held = page
-    if held is not None:
-        yield held
+    pages = await _paged(http, path, {"from_date": (since or BEGINNING).isoformat()}, account)
+    if since is not None:
+        changed = max(since, (ask.at - UPDATED_AT_MOST).date())
+        older = {"from_date": BEGINNING.isoformat(), "to_date": since.isoformat()}
+        pages += await _paged(http, path, {**older, "from_updated_at": changed.isoformat()}, account)
+    for number, page in enumerate(pages, start=2):
+        yield replace(page, position=f"page {number}" if number <= len(pages) else None)
 
 
-async def _paged(
-    http: Http, path: str, params: Mapping[str, str], account: Account, resume: str | None
-) -> AsyncIterator[Page]:
-    """Pages by number, which shift while MX aggregates: when the count changes, or the first page does, all is read
-    again. `position`: the next page, the count of rows, and what the first page was."""
-    number, total, head = _resumed(resume)
-    begun = number
-    for _ in range(MOST_PAGES):
+async def _paged(http: Http, path: str, params: Mapping[str, str], account: Account) -> list[Page]:
+    """Pages by number, which shift while MX aggregates. Raises when their count changes, or the first of them does."""
+    pages: list[Page] = []
+    first: wire.Listed | None = None
+    for number in range(1, MOST_PAGES + 1):
         reply, page = await _asked(http, path, {**params, "page": str(number)}, ROWS, wire.transactions, account)
-        if number == 1:
-            head = _digest(page)
-        if number > 1 and page.total != total:
+        first = first or page
+        if page.total != first.total:
             raise moved()
-        total = page.total
-        more = number * ROWS < total
-        if (more and len(page.rows) != ROWS) or (not page.rows and number > 1):
+        more = number * ROWS < page.total
+        if len(page.rows) != (ROWS if more else page.total - (number - 1) * ROWS):
             raise moved()
-        if not more and number > 1:
-            _, again = await _asked(http, path, {**params, "page": "1"}, ROWS, wire.transactions, account)
-            if _digest(again) != head or again.total != total:
-                raise moved()
-        number += 1
-        yield Page("transactions", reply, account, f"{number} {total} {head}" if more else None, value=page)
+        pages.append(Page("transactions", reply, account, value=page))
         if not more:
-            return
-    raise WireError(f"more than {MOST_PAGES} pages from page {begun} on, which is no account's history")
+            break
+    else:
+        raise WireError(f"more than {MOST_PAGES} pages of transactions, which is no account's history")
+    if len(pages) > 1:
+        _, again = await _asked(http, path, {**params, "page": "1"}, ROWS, wire.transactions, account)
+        if again.total != first.total or _guids(again) != _guids(first):
+            raise moved()
+    return pages
 
 
 async def _whole(http: Http, path: str, parse: Callable[[bytes], wire.Listed]) -> tuple[Reply, wire.Listed]:
@@ -222,15 +206,8 @@ def moved() -> TransientError:
     )
 
 
-def _resumed(position: str | None) -> tuple[int, int, str]:
-    number, _, rest = (position or "").partition(" ")
-    total, _, head = rest.partition(" ")
-    return (int(number), int(total), head) if number.isdigit() and total.isdigit() and head else (1, 0, "")
-
-
-def _digest(page: wire.Listed) -> str:
-    told = "\0".join(str(row.get("guid")) for row in page.rows)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+def _guids(page: wire.Listed) -> list[str | None]:
+    return [wire.text(row, "guid") for row in page.rows]
 
 
 def _broken(row: wire.Row) -> bool:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from fin_infra.errors import UsageError, WireError
-from fin_infra.providers.alpaca import ordering
+from fin_infra.providers.alpaca import PROVIDER, ordering
+from fin_infra.providers.base import Reply
+from fin_infra.providers.transport import refusal
 from tests.guards import guarded
-from tests.orders_world import OrdersWorld, orders_of
+from tests.orders_world import OPEN_HOURS, OrdersWorld, orders_of
 
 
 @pytest.fixture
@@ -110,3 +112,16 @@ async def test_the_list_tells_the_record_what_became_of_ours(world: OrdersWorld)
     order = world.recorded()
     assert order is not None
     assert (order.state, order.filled_qty, order.filled_avg_price) == ("filled", Decimal(2), Decimal("149.5"))
+
+
+@guarded(
+    "what a broken server says of an order", "providers/alpaca/ordering.py",
+    "REFUSING = frozenset({400, 403, 404, 422})", "REFUSING = frozenset({400, 403, 404, 422, 500, 503, 504})",
+)  # fmt: skip
+@pytest.mark.parametrize("status", [200, 301, 408, 500, 502, 503, 504, 418])
+def test_any_other_answer_leaves_it_unknown(status: int) -> None:
+    body = b"Too Many Requests" if status == 200 else b'{"code": 50010000, "message": "internal server error"}'
+    error = refusal(PROVIDER, Reply(status, {}, body, OPEN_HOURS), good=(200, 201, 202, 204))
+    assert error is not None
+    error.context["status"] = status
+    assert ordering.verdict(error) == "unknown"
