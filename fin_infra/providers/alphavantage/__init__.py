@@ -38,7 +38,7 @@ class KeyInQuery(httpx.Auth):
         response = yield request
         told = self._key.encode()
         if len(told) >= SHORTEST and told in response.content:
-            response._content = response.content.replace(told, b"[the key]")
+            response._content = response.content.replace(told, b"[the key]")  # httpx has no other way
 
 
 def key_in_query(secrets: Mapping[str, str]) -> httpx.Auth:
@@ -77,7 +77,7 @@ PROVIDER = Provider(
             fetch=client.prices,
             feeds=(Feed(Prices, wire.daily, frames.prices),),
             series=Series(
-                ticker=symbols.priced, history=client.COMPACT - timedelta(days=8),
+                ticker=symbols.priced, history=client.HISTORY,
                 lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)), reach=Reach(row_bytes=150),
             ),
         ),
@@ -86,8 +86,9 @@ PROVIDER = Provider(
             fetch=client.intraday,
             feeds=(Feed(IntradayPrices, wire.intraday, frames.intraday_prices),),
             series=Series(
-                ticker=symbols.priced, intervals=("5m",), lags=dict.fromkeys(calendar_names(), timedelta(minutes=30)),
-                reach=Reach(days=28, row_bytes=150),
+                ticker=symbols.priced_within_days, intervals=("5m",),
+                # prices are 15 minutes late without an exchange's licence
+                lags=dict.fromkeys(calendar_names(), timedelta(minutes=20)), reach=Reach(days=28, row_bytes=150),
             ),
         ),
         Source(
@@ -113,7 +114,7 @@ PROVIDER = Provider(
             fetch=client.rates,
             feeds=(Feed(FxRates, wire.rates, frames.rates),),
             series=Series(
-                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.COMPACT - timedelta(days=8),
+                ticker=symbols.paired, calendar=lambda pair: "FX", history=client.HISTORY,
                 reach=Reach(row_bytes=110),
             ),
         ),

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 from fin_infra.errors import FinInfraError, OwnerActionError, TransientError
 from fin_infra.providers.alphavantage import wire
 from fin_infra.providers.alphavantage.symbols import from_alphavantage
-from fin_infra.providers.base import Ask, Found, Http, Page, Want
+from fin_infra.providers.base import Ask, Found, Http, Page, Reply, Want
 
 COMPACT = timedelta(days=138)
-"""So long ago is surely within the 100 newest bars: 96 sessions at most. What is older needs `outputsize=full`."""
-ALONE = frozenset({"unknown_symbol", "not_found", "bad_request", "contract_broken", "plan_limit"})
+"""So long ago is surely within the 100 newest bars: there are no more weekdays in it. Older needs a paid plan."""
+HISTORY = timedelta(days=370)
+"""So far back a first read would go, and does not: what is older than the newest bars is left to a backfill."""
+NEAR_IT = timedelta(days=10)
+THEIRS = {ours: theirs for theirs, ours in wire.INTERVALS.items()}
+ALONE = frozenset({"unknown_symbol", "not_found", "bad_request", "contract_broken"})
 """Errors that are one instrument's own; any other concerns all of them."""
-INTERVAL = "5min"
+Params = Callable[[Want], Mapping[str, str]]
 
 
 async def prices(http: Http, ask: Ask) -> AsyncIterator[Page]:
     """Raw daily bars. The 100 newest, or, where older ones are wanted, all: for which a plan must be paid."""
 
     def params(want: Want) -> Mapping[str, str]:
-        return {"function": "TIME_SERIES_DAILY", "symbol": want.ticker, "outputsize": _size(ask, want)}
+        return {"function": "TIME_SERIES_DAILY", "symbol": want.ticker}
 
-    async for page in _each(http, ask, "prices", params, wire.daily):
+    async for page in _series(http, ask, "prices", params, wire.daily):
         yield page
 
 
@@ -43,9 +47,9 @@ async def rates(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
     def params(want: Want) -> Mapping[str, str]:
         base, _, quote = want.ticker.partition("/")
-        return {"function": "FX_DAILY", "from_symbol": base, "to_symbol": quote, "outputsize": _size(ask, want)}
+        return {"function": "FX_DAILY", "from_symbol": base, "to_symbol": quote}
 
-    async for page in _each(http, ask, "fx_rates", params, wire.rates):
+    async for page in _series(http, ask, "fx_rates", params, wire.rates):
         yield page
 
 
@@ -73,19 +77,17 @@ async def actions(http: Http, ask: Ask) -> AsyncIterator[Page]:
 
 
 async def intraday(http: Http, ask: Ask) -> AsyncIterator[Page]:
-    """Raw bars of the regular hours, a month a call."""
+    """Raw bars of the regular hours, a month a call: the last one's page ends the answer."""
     for want in ask.wants:
         months = _months(want.first, want.last)
         try:
-            for month in months:
+            for month, following in zip(months, [*months[1:], None], strict=True):
                 reply = await http.get("/query", {
-                    "function": "TIME_SERIES_INTRADAY", "symbol": want.ticker, "interval": INTERVAL,
+                    "function": "TIME_SERIES_INTRADAY", "symbol": want.ticker, "interval": THEIRS[want.interval],
                     "adjusted": "false", "extended_hours": "false", "month": month, "outputsize": "full",
                 })  # fmt: skip
-                position = None if month == months[-1] else month
-                yield Page(
-                    "intraday_prices", reply, position=position, value=wire.intraday(reply.body), wants=(want,)
-                )  # fmt: skip
+                value = wire.intraday(reply.body)
+                yield Page("intraday_prices", reply, position=following, value=value, wants=(want,))
         except FinInfraError as error:
             yield _failed("intraday_prices", want, error)
 
@@ -112,28 +114,55 @@ async def symbols(http: Http, word: str) -> list[Found]:
     return found
 
 
-async def _each(
-    http: Http, ask: Ask, dataset: str, params: Callable[[Want], Mapping[str, str]], parse: Callable[[bytes], Any]
-) -> AsyncIterator[Page]:
-    """One page for each instrument; one that fails alone stops no other."""
-    for want in ask.wants:
-        try:
-            reply = await http.get("/query", params(want))
-            page = Page(dataset, reply, value=parse(reply.body), wants=(want,))
-        except FinInfraError as error:
-            page = _failed(dataset, want, error)
+async def _series(
+    http: Http, ask: Ask, dataset: str, params: Params, parse: Callable[[bytes], Any]
+) -> AsyncIterator[Page]:  # fmt: skip
+    """Of each instrument the 100 newest rows, or, where older ones are wanted, all of them; not by a first read.
+
+    A plan that does not cover them says so once, and is not asked again: each such call counts. The newest are read all
+    the same, and the engine names the days in between as missing; where all that is wanted is older, that is an error.
+    """
+    uncovered: FinInfraError | None = None
+    reach = ask.at.date() - COMPACT
+
+    async def answer(want: Want) -> Reply:
+        nonlocal uncovered
+        first_read = abs(ask.at.date() - HISTORY - want.first) <= NEAR_IT and want.last >= reach
+        if want.first < reach and uncovered is None and not first_read:
+            try:
+                return await http.get("/query", {**params(want), "outputsize": "full"})
+            except FinInfraError as error:
+                if error.code != "plan_limit":
+                    raise
+                uncovered = error
+        if want.last < reach and uncovered is not None:
+            raise uncovered
+        return await http.get("/query", {**params(want), "outputsize": "compact"})
+
+    async for page in _each(http, ask, dataset, answer, parse, ALONE | {"plan_limit"}):
         yield page
 
 
-def _failed(dataset: str, want: Want, error: FinInfraError) -> Page:
+async def _each(
+    http: Http, ask: Ask, dataset: str, how: Params | Callable[[Want], Awaitable[Reply]], parse: Callable[[bytes], Any],
+    alone: frozenset[str] = ALONE,
+) -> AsyncIterator[Page]:  # fmt: skip
+    """One page for each instrument; one that fails alone stops no other."""
+    for want in ask.wants:
+        try:
+            asked = how(want)
+            reply = await http.get("/query", asked) if isinstance(asked, Mapping) else await asked
+            page = Page(dataset, reply, value=parse(reply.body), wants=(want,))
+        except FinInfraError as error:
+            page = _failed(dataset, want, error, alone)
+        yield page
+
+
+def _failed(dataset: str, want: Want, error: FinInfraError, alone: frozenset[str] = ALONE) -> Page:
     """This instrument's error as its page. Raises what concerns all: a key, a limit, or a vendor that is down."""
-    if error.code not in ALONE or isinstance(error, TransientError):
+    if error.code not in alone or isinstance(error, TransientError):
         raise error
     return Page(dataset, error=error, wants=(want,))
-
-
-def _size(ask: Ask, want: Want) -> str:
-    return "full" if want.first < ask.at.date() - COMPACT else "compact"
 
 
 def _months(first: date, last: date) -> list[str]:

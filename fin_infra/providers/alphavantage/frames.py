@@ -69,7 +69,8 @@ def intraday_prices(pages: Pages, ask: Ask, _: Account | None = None) -> Built:
     rejects: list[Reject] = []
     for page, at in pages:
         key, zone = _key(page.symbol, ask), _zone(page.zone)
-        first, last = _asked(key, ask)
+        first, last = _asked(key, ask, page.span)
+        since = next((want.since for want in ask.wants if (want.instrument, want.interval) == (key, page.span)), None)
         unit = _unit(key)
         for stamp, cells in reversed(page.rows):
             if not first <= stamp[:10] <= last:
@@ -82,7 +83,7 @@ def intraday_prices(pages: Pages, ask: Ask, _: Account | None = None) -> Built:
             begin = _begin(stamp, zone)
             if begin is None:
                 rejects.append(Reject(f"{stamp[:40]!r} is no time of {page.zone[:40]!r}", row, ask.columns(at)))
-            else:
+            elif since is None or begin >= since:
                 rows.append({**row, "start_at": begin.isoformat()})
     return _built(IntradayPrices, rows, ask, pages, rejects, basis="raw", state="provisional")
 
@@ -190,9 +191,9 @@ def _key(symbol: str | None, ask: Ask) -> str | None:
     return asked or (from_alphavantage(symbol) if symbol else None)
 
 
-def _asked(key: str | None, ask: Ask) -> tuple[str, str]:
+def _asked(key: str | None, ask: Ask, interval: str = "") -> tuple[str, str]:
     """The days that are wanted of an instrument, as texts; all where nothing was asked for."""
-    want = next((want for want in ask.wants if want.instrument == key), None)
+    want = next((want for want in ask.wants if (want.instrument, want.interval) == (key, interval)), None)
     return (want.first.isoformat(), want.last.isoformat()) if want else ("", "~")
 
 

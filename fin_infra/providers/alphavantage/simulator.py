@@ -30,10 +30,12 @@ TEXTS = {
               "per second). Premium plans lift the free key rate limit (25 requests per day)."),
     "daily": ("Information", "We have detected your API key as {key} and our standard API rate limit is 25 requests "
               "per day. Please subscribe to any of the premium plans to instantly remove all daily rate limits."),
+    "minute": ("Note", "Thank you! Our standard API call frequency is 5 calls per minute and 500 calls per day."),
     "premium": ("Information", "Thank you! This is a premium endpoint. You may subscribe to any of the premium plans."),
     "demo": ("Information", "The **demo** API key is for demo purposes only. Please claim your free API key."),
     "unknown text": ("Information", "Our hamsters rest. Your key is {key}."),
     "key": ("Error Message", "the parameter apikey is invalid or missing. Please claim your free API key."),
+    "unknown error": ("Error Message", "Something about {key} went wrong."),
     "call": ("Error Message", "Invalid API call. Please retry or visit the documentation."),
 }  # fmt: skip
 """Texts as the vendor words them, shortened: of each the part that tells it from the others."""
@@ -96,6 +98,7 @@ class AlphaVantageSimulator(Simulator):
         answers: dict[str, Callable[[Request], Response]] = {
             "TIME_SERIES_DAILY": self._daily, "TIME_SERIES_INTRADAY": self._intraday, "GLOBAL_QUOTE": self._quote,
             "SYMBOL_SEARCH": self._search, "FX_DAILY": self._fx, "SPLITS": self._splits, "DIVIDENDS": self._dividends,
+            "CURRENCY_EXCHANGE_RATE": self._rate,
         }  # fmt: skip
         return answers[function](request) if function in answers else _said("call", key)
 
@@ -186,6 +189,25 @@ class AlphaVantageSimulator(Simulator):
         names = ("open", "high", "low", "close")
         rows = {str(day): {f"{n}. {name}": days[day] for n, name in enumerate(names, 1)} for day in shown}
         return JSONResponse({"Meta Data": meta, "Time Series FX (Daily)": rows})
+
+    def _rate(self, request: Request) -> Response:
+        pair = request.query_params.get("from_currency", ""), request.query_params.get("to_currency", "")
+        days = {day: rate for day, rate in self.pairs.get(pair, {}).items() if day <= self._now().date()}
+        if not days:
+            return _said("call", "")
+        newest = max(days)
+        rate, at = (
+            days[newest],
+            datetime.combine(newest, self._now().timetz() if newest == self._now().date() else time()),
+        )
+        told = (
+            ("From_Currency Code", pair[0]), ("From_Currency Name", pair[0]), ("To_Currency Code", pair[1]),
+            ("To_Currency Name", pair[1]), ("Exchange Rate", rate), ("Last Refreshed", f"{at:%Y-%m-%d %H:%M:%S}"),
+            ("Time Zone", "UTC"), ("Bid Price", rate), ("Ask Price", rate),
+        )  # fmt: skip
+        return JSONResponse(
+            {"Realtime Currency Exchange Rate": {f"{n}. {name}": text for n, (name, text) in enumerate(told, 1)}}
+        )
 
     def _splits(self, request: Request) -> Response:
         return self._acted(request, "splits", "effective_date", "split_factor")

@@ -105,6 +105,11 @@ def priced(instrument: str) -> str | None:
     return None if key.namespace in ("fx", "crypto", "cash") else to_alphavantage(key)
 
 
+def priced_within_days(instrument: str) -> str | None:
+    """The same of bars shorter than a day, which are of US listings: their stamps are New York's."""
+    return priced(instrument) if instrument.startswith("us:") else None
+
+
 def paired(instrument: str) -> str | None:
     """`fx:EURUSD` → `EUR/USD`; None of what is no pair."""
     return to_alphavantage(InstrumentKey.parse(instrument)) if instrument.startswith("fx:") else None

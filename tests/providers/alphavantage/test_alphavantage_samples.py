@@ -135,19 +135,20 @@ def test_a_sample_is_the_rows_or_the_code_it_stands_for(name: str, dataset: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "interval", "first", "last"),
+    ("name", "interval", "first", "last", "kept"),
     [
         (
             "rec_TIME_SERIES_INTRADAY_MSFT_1min.json", "1m", datetime(2017, 12, 18, 18, 17, tzinfo=UTC),
-            datetime(2017, 12, 18, 19, 56, tzinfo=UTC),
+            datetime(2017, 12, 18, 19, 56, tzinfo=UTC), 100,
         ),
         (
             "rec_TIME_SERIES_INTRADAY_MSFT_5min.json", "5m", datetime(2019, 8, 1, 18, 15, tzinfo=UTC),
-            datetime(2019, 8, 2, 20, 0, tzinfo=UTC),
+            datetime(2019, 8, 2, 20, 0, tzinfo=UTC), 98,
         ),
     ],
 )  # fmt: skip
-def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime, last: datetime) -> None:
+def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime, last: datetime, kept: int) -> None:
+    """In 2019 a bar was stamped with its end: that of 16:00 is outside of the hours, by what a stamp means today."""
     at = datetime(2026, 11, 24, tzinfo=UTC)
     ask = Ask("alphavantage", "t", "c", "r", at)
     built = frames.intraday_prices([(wire.intraday((SAMPLES / name).read_bytes()), at)], ask)
@@ -155,3 +156,8 @@ def test_intraday_stamps_are_new_yorks(name: str, interval: str, first: datetime
     assert built.good.height == 100
     assert set(built.good["interval"]) == {interval}
     assert (built.good["start_at"].min(), built.good["start_at"].max()) == (first, last)
+    found = replay(resolve("market:alphavantage"), "intraday_prices", [recorded(name)], LATER)
+    assert (found.good.height, len(found.rejects)) == (kept, 100 - kept)
+    assert {reject.reason.partition(" is ")[2] for reject in found.rejects} <= {
+        "outside of what was asked for, or of the hours of XNYS"
+    }
