@@ -16,6 +16,7 @@ import pytest
 from fin_infra.providers import PROVIDERS, resolve
 from fin_infra.providers.mx.simulator import sandbox as sandbox_of_mx
 from fin_infra.providers.plaid.simulator import PlaidSimulator, sandbox
+from fin_infra.providers.simplefin.simulator import sandbox as sandbox_of_simplefin
 from fin_infra.providers.simulating import Simulator
 from fin_infra.runtime import Door
 from fin_infra.settings import Settings
@@ -34,6 +35,7 @@ from tests.providers.ccxt.exchange import exchange_of
 from tests.providers.mx.platform import USER as USER_OF_MX
 from tests.providers.mx.platform import mx_of
 from tests.providers.mx.platform import set_keys as set_mx_keys
+from tests.providers.simplefin.server import PASSWORD, USER, simplefin_of
 from tests.providers.snaptrade.broker import bought as activity
 from tests.providers.snaptrade.broker import brokerage, set_keys, shares, snaptrade_of
 from tests.providers.stripe.world import identity_world
@@ -154,6 +156,14 @@ async def mx(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tup
         yield world, world.sim
 
 
+@asynccontextmanager
+async def simplefin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
+    with simplefin_of(folder) as world:
+        sandbox_of_simplefin(world.sim, USER, PASSWORD, today=world.clock().date())
+        await world.link()
+        yield world, world.sim
+
+
 def exchange(name: str) -> Scene:
     @asynccontextmanager
     async def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[VendorWorld, Simulator]]:
@@ -176,6 +186,7 @@ SCENES: dict[str, tuple[Scene, ...]] = {
     "coingecko": (coingecko,),
     "snaptrade": (snaptrade,),
     "mx": (mx,),
+    "simplefin": (simplefin,),
     "stripe": (stripe,),
     "ccxt.kraken": (exchange("kraken"),),
     "ccxt.coinbase": (exchange("coinbase"),),
