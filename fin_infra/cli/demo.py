@@ -143,7 +143,7 @@ async def _cycles(clock: VirtualClock, bank: TellerSimulator, urls: dict[str, st
         put("closes at 13:00. The worker wakes at these moments:")
         for moment in (
             datetime(2026, 11, 25, 21, 30, tzinfo=UTC),  # half an hour after the close
-            datetime(2026, 11, 26, 21, 30, tzinfo=UTC),  # the same hour on Thanksgiving: no prices are due
+            datetime(2026, 11, 26, 21, 30, tzinfo=UTC),  # the same hour on Thanksgiving: no shares are priced
             datetime(2026, 11, 27, 18, 30, tzinfo=UTC),  # half an hour after the early close
         ):
             clock.set(moment)
