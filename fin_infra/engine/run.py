@@ -115,7 +115,7 @@ class Run:
             self.answered.add(instrument)
             self.doubts.append((dataset, Doubt("unresolved_instrument", instrument, error.message)))
         else:
-            self.failed[instrument] = error
+            self.account_failed(dataset, instrument, error)
 
     def row_failed(self, dataset: str, row: str, error: FinInfraError) -> None:
         """This row alone. One that the vendor does not know under this credential stays as it is, and is told."""

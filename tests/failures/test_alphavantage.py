@@ -281,3 +281,20 @@ async def test_older_rows_than_a_free_key_has_are_said_as_a_limit_of_the_plan_an
     assert "the plan does not cover this: a paid one does" in done.reason
     assert (done.state, done.calls, done.rows) == ("done", 1, 0)
     assert market.held("us:IBM").items() >= held.items()
+
+
+@guarded(
+    "an answer about one instrument that nobody understands is kept", "engine/run.py",
+    "            self.account_failed(dataset, instrument, error)", "            self.failed[instrument] = error",
+)  # fmt: skip
+async def test_an_answer_of_another_shape_is_kept_as_evidence_and_stops_no_other(market: AlphaWorld) -> None:
+    await four(market)
+    market.alpha.fail_next(Fault("refuse", status=200, body=b'{"Meta Data": {}, "Time Series (Dusk)": {}}'))
+    report = await market.sync()
+    assert (report.outcome, report.error_code) == ("partial", "contract_broken")
+    assert sum(bool(market.held(name)) for name in FOUR) == 3
+    assert "contract_broken" in market.findings()
+    with market.store() as store:
+        assert len(store.quarantined()) == 1
+    assert (await market.sync(after=HOUR)).outcome == "ok"
+    assert "contract_broken" not in market.findings()
