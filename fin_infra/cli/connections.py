@@ -143,6 +143,7 @@ def migrate(
     from fin_infra.engine.migrating import listed_accounts, same_accounts
     from fin_infra.errors import UsageError
     from fin_infra.providers import resolve
+    from fin_infra.store.opening import utc_now
 
     found, connections = resolve(provider), _connections()
     old = connections.get(connection_id)
@@ -159,7 +160,7 @@ def migrate(
             raise UsageError(f"--map {pair!r} is not OLD=NEW, two ids of accounts")
         said[ours] = theirs
     secrets = _exchanged(found, _secrets(found, secret, secret_stdin, without=True))
-    new = _asked(found, lambda http: listed_accounts(http, found), secrets, None)
+    new = _asked(found, lambda http: listed_accounts(http, found, utc_now()), secrets, None)
     pairs = same_accounts(connections.account_rows(connection_id), new, said)
     for vendor_id, known in sorted(pairs.sure.items()):
         say(f"{known.ours} goes on as {vendor_id} of {found.name}: {known.why}")

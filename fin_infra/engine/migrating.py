@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -25,11 +25,10 @@ SAME_WITHIN = timedelta(days=3)  # vendors date the same booking by the bank's d
 TRAITS = ("mask", "kind", "currency")  # institution ids and names are each vendor's own words
 
 
-async def listed_accounts(http: Http, provider: Provider) -> pl.DataFrame:
+async def listed_accounts(http: Http, provider: Provider, at: datetime) -> pl.DataFrame:
     """The accounts that a vendor lists, before anything of it is linked. One call where it lists them all at once."""
     source = provider.source("accounts")
     assert source is not None, "who has no accounts is not asked for them"
-    at = datetime.now(UTC)
     ask, feed = Ask(provider.name, "migrate", "migrate", "migrate", at), source.feed("accounts")
     pages = []
     fetched: Any = source.fetch(http, ask)

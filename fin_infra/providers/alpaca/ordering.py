@@ -200,7 +200,7 @@ async def means(http: Http, symbol: str) -> Means:
         "its owner suspended trading": said.trade_suspended_by_user,
     }
     return Means(
-        _amount(power, reply.body) or Decimal(0), await _available(http, symbol), said.currency,
+        _stated(power, reply.body), await _available(http, symbol), said.currency,
         next((reason for reason, holds in reasons.items() if holds), None),
     )  # fmt: skip
 
@@ -213,7 +213,7 @@ async def _available(http: Http, symbol: str) -> Decimal:
             return Decimal(0)
         raise
     held = checked(HOLDING, exact_json(reply.body), reply.body)
-    return _amount(held.qty if held.qty_available is None else held.qty_available, reply.body) or Decimal(0)
+    return _stated(held.qty if held.qty_available is None else held.qty_available, reply.body)
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------
@@ -240,6 +240,14 @@ def _placed(row: AlpacaOrder, body: bytes) -> Placed:
         amount(row.stop_price), amount(row.filled_qty) or Decimal(0), amount(row.filled_avg_price),
         _moment(submitted, body) if submitted else None, _moment(updated, body) if updated else None,
     )  # fmt: skip
+
+
+def _stated(text: str | None, body: bytes) -> Decimal:
+    """An amount that must be there: what is not said is no zero."""
+    amount = _amount(text, body)
+    if amount is None:
+        raise WireError("an answer without its documented shape: an amount is blank", evidence=body)
+    return amount
 
 
 def _amount(text: str | None, body: bytes) -> Decimal | None:

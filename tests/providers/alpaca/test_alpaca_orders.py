@@ -125,3 +125,17 @@ def test_any_other_answer_leaves_it_unknown(status: int) -> None:
     assert error is not None
     error.context["status"] = status
     assert ordering.verdict(error) == "unknown"
+
+
+@guarded(
+    "a blank amount is no zero", "providers/alpaca/ordering.py",
+    "    if amount is None:\n        raise WireError(", "    if amount is None:\n        return Decimal(0)\n        raise WireError(",
+)  # fmt: skip
+async def test_a_blank_buying_power_is_a_broken_answer_and_no_zero() -> None:
+    class Blank:
+        async def get(self, path: str, params: object = None, **more: object) -> Reply:
+            body = b'{"status": "ACTIVE", "currency": "USD", "buying_power": " "}'
+            return Reply(200, {}, body, OPEN_HOURS)
+
+    with pytest.raises(WireError, match="an amount is blank"):
+        await ordering.means(Blank(), "AAPL")  # type: ignore[arg-type]
